@@ -74,9 +74,9 @@ func (l *Link) handle(e event) {
 		}
 	case name == "DTMF" && tones(e.get("DTMF-Digit")).ok:
 		l.digit(ch)
-		l.watch.Send(ch.Device, func(ref string) any {
+		l.deliver(ch.call.Notices(func(ref string, _ uacsta.LocalConnectionState) any {
 			return uacsta.DtmfDetectedEvent{MonitorCrossRefID: ref, OverConnection: ch.connection(), DtmfChar: e.get("DTMF-Digit"), Cause: uacsta.CauseDTMFDigitDetected}
-		})
+		})...)
 	}
 }
 
@@ -209,6 +209,10 @@ func (l *Link) rings(ch *channel) {
 func (l *Link) answered(ch *channel, at string) {
 	c := ch.call
 	if ch.Inbound {
+		if part := c.queued(); part != nil && part.State == uacsta.Queued && len(c.Parties) == 2 { // the queue has answered
+			l.established(part)
+			return
+		}
 		l.waits(ch, at)
 		return
 	}

@@ -2,6 +2,7 @@ package freeswitch
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -297,6 +298,23 @@ func conferenced(c *call, how callmodel.Joining, joined *channel) []callmodel.No
 	return notices
 }
 
+// roomID begins the identifiers of the channels of conferences. FreeSWITCH's name of the conference follows.
+const roomID = "conference "
+
+// isRoom reports whether the channel stands for a conference.
+func (ch *channel) isRoom() bool { return strings.HasPrefix(ch.id, roomID) }
+
+// roomNumbers matches names of conferences that are a number and something else, such as 3000-pbx.example.com.
+var roomNumbers = regexp.MustCompile(`^([0-9*#]+)[-.]`)
+
+// roomNumber returns the device number of a conference.
+func roomNumber(name string) string {
+	if m := roomNumbers.FindStringSubmatch(name); m != nil {
+		return m[1]
+	}
+	return name
+}
+
 // room handles events of mod_conference for conferences that our services did not create: such
 // a conference is a device, and all its members are in one call.
 func (l *Link) room(e event) {
@@ -304,17 +322,17 @@ func (l *Link) room(e event) {
 	if ch == nil || ch.virtual || strings.HasPrefix(name, ownRooms) || !words.MatchString(name) {
 		return
 	}
-	room := l.channels["conference "+name]
+	room := l.channels[roomID+name]
 	switch e.get("Action") {
 	case "add-member":
 		switch {
 		case room == nil && !ch.call.full() && !l.full():
-			room = &channel{id: "conference " + name, Connection: callmodel.Connection{Device: name}, virtual: true}
+			room = &channel{id: roomID + name, Connection: callmodel.Connection{Device: roomNumber(name)}, virtual: true}
 			l.add(ch.call, room)
 			l.established(room)
 		case room != nil && room.call != ch.call && !room.call.full():
 			before := ch.connection()
-			notices := conferenced(room.call, callmodel.Joining{By: name, Added: ch.Device, Primary: room.connection(), Secondary: &before, Cause: uacsta.CauseConference}, ch)
+			notices := conferenced(room.call, callmodel.Joining{By: room.Device, Added: ch.Device, Primary: room.connection(), Secondary: &before, Cause: uacsta.CauseConference}, ch)
 			l.move(room.call, ch)
 			l.deliver(notices...)
 		}
@@ -339,7 +357,7 @@ func (l *Link) end(s *uacsta.ClearConnection, answer proxy.Answer) {
 		return
 	}
 	texts := clearing(ch.leg(), "uuid_kill % NORMAL_CLEARING")
-	if name, room := strings.CutPrefix(ch.id, "conference "); room {
+	if name, room := strings.CutPrefix(ch.id, roomID); room {
 		texts = []instruction{api("conference % hup all", word(name))}
 	}
 	l.orders(texts, func(err error) { answer(uacsta.ClearConnectionResponse{}, err) })

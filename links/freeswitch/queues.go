@@ -2,6 +2,7 @@ package freeswitch
 
 import (
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/proxy/callmodel"
@@ -27,10 +28,10 @@ func (l *Link) trunkDevice(name string) string {
 	return l.cfg.TrunkPrefix + name
 }
 
-// queued returns the connection of the queue in which a call waits, or nil.
+// queued returns the connection of the queue in which a call waits, or which has answered it, or nil.
 func (c *call) queued() *channel {
 	for _, ch := range c.Parties {
-		if ch.virtual && ch.State == uacsta.Queued {
+		if ch.virtual && !ch.isRoom() {
 			return ch
 		}
 	}
@@ -40,8 +41,11 @@ func (c *call) queued() *channel {
 // enqueue reports that a call waits in a queue, or is parked.
 func (l *Link) enqueue(c *call, queue string, cause uacsta.EventCause) {
 	id := queue + " of " + c.ID
-	if !words.MatchString(queue) || c.queued() != nil || l.channels[id] != nil || c.full() || l.full() {
+	if !words.MatchString(queue) || l.channels[id] != nil || c.full() || l.full() {
 		return
+	}
+	if part := c.queued(); part != nil {
+		l.divert(part, queue, uacsta.CauseRedirected)
 	}
 	front := l.parts[queue]
 	part := &channel{id: id, Connection: callmodel.Connection{Device: queue}, virtual: true, parked: cause == uacsta.CausePark}
@@ -140,10 +144,32 @@ func (l *Link) dialplan(e event) {
 	case e.get("Event-Subclass") == "csta::forward":
 		l.forwarded(c, e)
 	case ch.Network:
-		l.through(ch, trunk)
+		l.named(ch, trunk)
 	default:
 		c.exit = trunk
 	}
+}
+
+// named handles a call through what the dialplan calls a trunk. One that comes in does so there, and nowhere else.
+func (l *Link) named(ch *channel, trunk string) {
+	c, was := ch.call, ch.Trunk
+	if trunk == "" || trunk == was {
+		return
+	}
+	if ch.Inbound && was != "" {
+		l.deliver(only(was, c.Clear(ch, uacsta.CauseRedirected))...)
+		c.Add(ch)
+	}
+	l.through(ch, trunk)
+	if ch.Inbound {
+		l.deliver(only(trunk, c.Initiate(ch, uacsta.CauseNormal))...)
+		l.deliver(only(trunk, c.Originate(ch, uacsta.CauseNewCall))...)
+	}
+}
+
+// only returns the notices for one device.
+func only(device string, notices []callmodel.Notice) []callmodel.Notice {
+	return slices.DeleteFunc(notices, func(n callmodel.Notice) bool { return n.Device != device })
 }
 
 // gateway handles the state of a gateway.

@@ -225,6 +225,7 @@ Delivered 1002 connected newCall
 Established 1002 connected newCall
 Held 1001 hold normal
 Retrieved 1001 connected normal
+DtmfDetected 1002  dTMFDigitDetected5
 ConnectionCleared 1001 null normalClearing`,
 	"1002": `Delivered 1002 alerting newCall
 Established 1002 connected newCall
@@ -755,7 +756,7 @@ func TestLoad(t *testing.T) {
 			t.Fatalf("%d events of %d calls", got, (n+1)*size)
 		}
 	}
-	for device, each := range map[string]int{"1001": 7, "1002": 7} {
+	for device, each := range map[string]int{"1001": 8, "1002": 7} {
 		if got := len(p.heard(device, batches*size*each)); got != batches*size*each {
 			t.Errorf("%s is told %d events of %d calls", device, got, batches*size)
 		}

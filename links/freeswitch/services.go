@@ -310,7 +310,10 @@ func (l *Link) dial(number string) part {
 // deflect implements Deflect Call (ECMA-269). It transfers the caller of a ringing call into
 // the dialplan.
 func (l *Link) deflect(s *uacsta.DeflectCall, answer proxy.Answer) {
-	ch, err := l.in(s.CallToBeDiverted, uacsta.Alerting, uacsta.Queued)
+	ch, err := l.in(s.CallToBeDiverted, uacsta.Alerting, uacsta.Queued, uacsta.Connected)
+	if err == nil && ch.State == uacsta.Connected && ch != ch.call.queued() {
+		err = errState
+	}
 	if err == nil && (len(s.NewDestination) != 1 || !words.MatchString(s.NewDestination[0].ID)) {
 		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
 	}

@@ -363,7 +363,7 @@ csta::queue Queue=9500 id=A
 CHANNEL_CREATE id=B of=A dir=outbound who=1002@pbx.test
 CHANNEL_PROGRESS id=B
 CHANNEL_ANSWER id=B`)
-	tr.hears("0120", "Queued 029500 connected enteringDistribution", "Diverted 029500 connected distributed", "Delivered 1002 connected distributed", "Established 1002 connected distributed")
+	tr.hears("0120", "ServiceInitiated 5550100 initiated normal", "Originated 5550100 connected newCall", "Queued 029500 connected enteringDistribution", "Diverted 029500 connected distributed", "Delivered 1002 connected distributed", "Established 1002 connected distributed")
 	calls := tr.must(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("0120")})
 	if calls.Text("crossRefIDorSnapshotData/snapshotData/snapshotDeviceResponseInfo/connectionIdentifier/callID") != "A" {
 		t.Errorf("the trunk has the calls %s", calls)
@@ -379,6 +379,31 @@ CHANNEL_PROGRESS id=D`)
 	tr.hears("0121", "NetworkReached 55  newCall", "Delivered 55 alerting newCall")
 	tr.tell("sofia::gateway_state Gateway=gw State=REGED\nsofia::gateway_state Gateway=gw State=NOREG Ping-Status=DOWN\nsofia::gateway_state Gateway=g\u2028w State=REGED")
 	tr.hears("01gw", "BackInService  normal", "OutOfService  normal")
+	tr.tell(`CHANNEL_CREATE id=F dir=inbound from=5550100 to=193190 variable_sip_gateway=gw
+csta::trunk Trunk=21 id=F
+DTMF id=F DTMF-Digit=5`) // a gateway that clients know by another name
+	tr.hears("01gw", "ServiceInitiated 5550100 initiated normal", "Originated 5550100 connected newCall", "ConnectionCleared 5550100 null redirected")
+	tr.hears("0121", "ServiceInitiated 5550100 initiated normal", "Originated 5550100 connected newCall", "DtmfDetected 5550100  dTMFDigitDetected5")
+}
+
+// A queue answers when the dialplan answers, or at a client's request, and sends the call on, or the dialplan does.
+func TestQueueAnswers(t *testing.T) {
+	tr := newTrial(t, LinkConfig{QueuePrefix: "02"}, "1001", "1002", "029500", "029501")
+	tr.tell("CHANNEL_CREATE id=A dir=inbound who=1001@pbx.test to=9500\ncsta::queue Queue=9500 id=A\nCHANNEL_ANSWER id=A\nDTMF id=A DTMF-Digit=1")
+	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "Queued 029500 connected enteringDistribution",
+		"Established 029500 connected newCall", "DtmfDetected 1001  dTMFDigitDetected1")
+	tr.hears("029500", "Queued 029500 queued enteringDistribution", "Established 029500 connected newCall", "DtmfDetected 1001  dTMFDigitDetected1")
+	tr.tell("csta::queue Queue=9501 id=A")
+	tr.hears("029500", "Diverted 029500 null redirected")
+	tr.hears("029501", "Queued 029501 queued enteringDistribution")
+	tr.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("A", "029501")})
+	tr.gives("api uuid_answer A")
+	tr.must(uacsta.DeflectCall{CallToBeDiverted: uacsta.Conn("A", "029501"), NewDestination: []uacsta.DeviceID{uacsta.Dev("1002")}})
+	tr.gives("api uuid_transfer A 1002 XML default")
+	tr.hears("029501", "Established 029501 connected redirected", "Diverted 029501 null redirected")
+	tr.tell("CHANNEL_CREATE id=B of=A dir=outbound who=1002@pbx.test\nCHANNEL_PROGRESS id=B\nCHANNEL_ANSWER id=B")
+	tr.hears("1002", "Delivered 1002 alerting redirected", "Established 1002 connected redirected")
+	tr.refused(uacsta.DeflectCall{CallToBeDiverted: uacsta.Conn("A", "1002"), NewDestination: []uacsta.DeviceID{uacsta.Dev("1003")}}, "invalidConnectionState")
 }
 
 // A call is transferred to a device that still rings.
@@ -615,15 +640,15 @@ func TestPark(t *testing.T) {
 // Conferences are devices, but for those of services.
 func TestRooms(t *testing.T) {
 	tr := newTrial(t, LinkConfig{}, "1001", "1002", "3000")
-	tr.tell(talking + "conference::maintenance Action=add-member Conference-Name=3000 id=A\nconference::maintenance Action=add-member Conference-Name=3000 id=B\nconference::maintenance Action=start-talking Conference-Name=3000 id=B")
+	tr.tell(talking + "conference::maintenance Action=add-member Conference-Name=3000-pbx.test id=A\nconference::maintenance Action=add-member Conference-Name=3000-pbx.test id=B\nconference::maintenance Action=start-talking Conference-Name=3000-pbx.test id=B")
 	tr.hears("3000", "Established 3000 connected newCall")
-	tr.tell("conference::maintenance Action=del-member Conference-Name=3000 id=B")
+	tr.tell("conference::maintenance Action=del-member Conference-Name=3000-pbx.test id=B")
 	tr.hears("3000", "ConnectionCleared 1002 connected normalClearing")
 	if ch := tr.link.channels["B"]; ch == nil || ch.State != uacsta.Connected || ch.call == tr.link.channels["A"].call {
 		t.Errorf("who has left the conference is %+v", ch)
 	}
 	tr.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn("A", "3000")})
-	tr.gives("api conference 3000 hup all")
+	tr.gives("api conference 3000-pbx.test hup all")
 	tr.tell("CHANNEL_HANGUP id=A why=NORMAL_CLEARING\nCHANNEL_HANGUP id=B why=NORMAL_CLEARING")
 	tr.hears("3000", "ConnectionCleared 1001 connected normalClearing", "ConnectionCleared 3000 null normalClearing")
 	if len(tr.link.calls) != 0 {

@@ -32,8 +32,9 @@ var callIDs = regexp.MustCompile(`^[A-Za-z0-9@._-]{1,128}$`)
 
 // lift implements Answer Call (ECMA-269).
 func (l *Link) lift(s *uacsta.AnswerCall, answer proxy.Answer) {
-	ch, err := l.in(s.CallToBeAnswered, uacsta.Alerting, uacsta.Queued)
-	if err == nil && ch.other() == nil {
+	ch, err := l.in(s.CallToBeAnswered, uacsta.Initiated, uacsta.Alerting, uacsta.Queued)
+	prompted := err == nil && ch.prompted() // the calling telephone of MakeCall
+	if err == nil && ((ch.other() == nil || ch.State == uacsta.Initiated) && !prompted || prompted && l.cfg.Answer == AnswerAuto) {
 		err = errState
 	}
 	if err != nil {
@@ -49,7 +50,7 @@ func (l *Link) lift(s *uacsta.AnswerCall, answer proxy.Answer) {
 			}
 		}, res)
 	case l.cfg.Answer == AnswerAuto:
-		l.originate(newID(), l.telephone(ch.Device), []part{variables(l.cfg.AutoAnswer)}, form("&intercept(%)", word(ch.other().id)), &awaited{call: ch.call, device: ch.Device, by: ch}, res, answer)
+		l.originate(newID(), l.telephone(ch.Device), []part{variables(l.cfg.AutoAnswer)}, l.afterwards("intercept", word(ch.other().id)), &awaited{call: ch.call, device: ch.Device, by: ch}, res, answer)
 	default:
 		text := api("uuid_phone_event % talk", word(ch.id))
 		ask := uacsta.AnswerCall{CallToBeAnswered: ch.connection()}
@@ -72,21 +73,32 @@ func (l *Link) hold(s *uacsta.HoldCall, answer proxy.Answer) {
 }
 
 // retrieve implements Retrieve Call (ECMA-269). Only the telephone itself can retrieve a call
-// that its user holds.
+// that its user holds: by a NOTIFY, if it supports one.
 func (l *Link) retrieve(s *uacsta.RetrieveCall, answer proxy.Answer) {
 	ch, err := l.in(s.CallToBeRetrieved, uacsta.Hold)
 	if err != nil {
 		answer(nil, err)
 		return
 	}
-	text := api("uuid_hold off %", word(ch.id))
-	if !ch.holds {
+	res, text := uacsta.RetrieveCallResponse{}, api("uuid_hold off %", word(ch.id))
+	switch active := l.channels[ch.id]; {
+	case ch.apart && active != ch && active.other() != nil: // the other call comes first
+		answer(nil, errState)
+		return
+	case ch.apart:
+		l.resume(ch, answer, res)
+		return
+	case !ch.holds && l.cfg.Answer == AnswerAuto:
+		answer(nil, errState)
+		return
+	case !ch.holds:
+		text = api("uuid_phone_event % talk", word(ch.id))
 		ask := uacsta.RetrieveCall{CallToBeRetrieved: ch.connection()}
 		if keys := l.keys(ch, ask, func(m Model) *Notify { return m.Resume }); keys != (instruction{}) {
 			text = keys
 		}
 	}
-	l.order(text, answer, uacsta.RetrieveCallResponse{})
+	l.order(text, answer, res)
 }
 
 // keys returns the NOTIFY that makes a telephone act on a call, with uaCSTA or as which says,

@@ -118,8 +118,9 @@ func originateUnderstood(text string) ([]string, error) {
 	}
 	parts = append(parts, "rings "+user)
 	application := regexp.MustCompile(`^'?&[a-z_]+\(([^()]*)\)$`).FindStringSubmatch(args[1])
+	inline := regexp.MustCompile(`^'unset:sip_h_Call-Info,[a-z_]+:([^:,^()]*)$`).FindStringSubmatch(args[1])
 	switch {
-	case len(args) == 2 && application != nil:
+	case len(args) == 2 && application != nil, len(args) == 3 && inline != nil && args[2] == "inline":
 		return parts, nil
 	case len(args) == 4 && args[2] == "XML" && args[3] == "default":
 		to, err := name(args[1])
@@ -151,7 +152,7 @@ func apiUnderstood(text string) ([]string, error) {
 	for _, known := range []string{
 		`uuid_(kill|answer|hold|phone_event|break|getvar|setvar|setvar_multi|bridge|record) .*`, `list_users user (\S+)`, `uuid_send_dtmf \S+ ([0-9*#A-D]+)(@\d+)?`,
 		`uuid_transfer \S+ (?:-bleg |-both )?(\S+) XML default`, `uuid_transfer \S+ (?:-bleg |-both )?conference:\S+@default inline`,
-		`uuid_transfer \S+ (?:-bleg )?'valet_park:csta (\S+) inline`, `uuid_dual_transfer \S+ (\S+)/XML/default park/inline`, `uuid_broadcast \S+ (\S+) aleg`,
+		`uuid_transfer \S+ (?:-bleg )?'valet_park:csta (\S+) inline`, `uuid_dual_transfer \S+ 'm:\^:execute_extension:(\S+) XML,inline:set:\w+=\w+ default\^park/inline park/inline`, `uuid_broadcast \S+ (\S+) aleg`,
 	} {
 		found := regexp.MustCompile(`^` + known + `$`).FindStringSubmatch(shape)
 		if found == nil {

@@ -3,6 +3,8 @@ package freeswitch
 import (
 	"errors"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/proxy/callmodel"
@@ -10,8 +12,9 @@ import (
 )
 
 // A telephone makes a consultation call on the channel it has: FreeSWITCH parks the other party
-// and transfers the channel into the dialplan. The channel is then in two calls with two
-// connections; channel.kept is the one in the waiting call.
+// and sends the channel into the dialplan. The channel is then in two calls with two connections;
+// channel.kept is the one in the waiting call. Whatever ends the active call, FreeSWITCH parks the
+// channel, and the waiting call stays.
 
 // orders sends commands one after the other until one is refused, and reports the result. It
 // sends none if one of them could not be written.
@@ -33,23 +36,49 @@ func (l *Link) orders(texts []instruction, done func(error)) {
 	}, nil)
 }
 
-// parking returns the commands that make FreeSWITCH park a channel when its partner leaves,
-// instead of hanging up. It returns none if that was done before.
-func parking(ch *channel) []instruction {
-	if ch.parks {
-		return nil
-	}
+// parking returns the command that makes FreeSWITCH park a channel when its partner leaves,
+// instead of hanging up.
+func parking(ch *channel) instruction {
 	ch.parks = true
-	return []instruction{api("uuid_setvar_multi % hangup_after_bridge=false;park_after_bridge=true", word(ch.id))}
+	return api("uuid_setvar_multi % hangup_after_bridge=false;park_after_bridge=true", word(ch.id))
 }
 
-// waitsFor is a variable of a waiting channel: the channel that consults. A link that connects
-// later reads it there.
+// released returns the command that undoes what parking, waiting and guarded did.
+func released(ch *channel) instruction {
+	return api("uuid_setvar_multi % hangup_after_bridge=true;park_after_bridge=;transfer_on_fail=;"+waitsFor+"=", word(ch.id))
+}
+
+// waitsFor is a variable of a waiting channel: the channel that consults. That one names itself. A
+// link that connects later reads it there.
 const waitsFor = "csta_waits_for"
 
 // waiting returns the commands to send before a channel waits for another one.
 func waiting(ch, other *channel) []instruction {
-	return append(parking(ch), api("uuid_setvar % "+waitsFor+" %", word(ch.id), word(other.id)))
+	return []instruction{parking(ch), api("uuid_setvar % "+waitsFor+" %", word(ch.id), word(other.id))}
+}
+
+// everyCause lists the numbers of FreeSWITCH's hang-up causes.
+var everyCause = func() string {
+	var list []string
+	for _, r := range [][2]int{{1, 127}, {487, 487}, {800, 830}} {
+		for n := r[0]; n <= r[1]; n++ {
+			list = append(list, strconv.Itoa(n))
+		}
+	}
+	return strings.Join(list, ",")
+}()
+
+// guarded returns the commands to send before a telephone consults on its channel. Where the
+// dialplan would hang the channel up because it cannot reach a device, FreeSWITCH parks it.
+func guarded(ch *channel) []instruction {
+	return []instruction{parking(ch), api("uuid_setvar_multi % originate_failed_cause=;transfer_on_fail="+everyCause+" park inline;"+waitsFor+"=%", word(ch.id), word(ch.id))}
+}
+
+// consulting is what a consulting channel does: it goes through the dialplan, and is parked at the
+// end. If the dialplan does not know the number, it says why it is parked, as for one that it cannot
+// reach.
+func (l *Link) consulting(to string) part {
+	return form("'m:^:execute_extension:% XML,inline:set:originate_failed_cause=NO_ROUTE_DESTINATION %^park/inline'", word(to), word(l.cfg.Context))
 }
 
 // with returns the other device of a call in which two talk, or nil.
@@ -76,8 +105,8 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 		return
 	}
 	c := newCall(newID(), ch.Device, to)
-	away := api("uuid_dual_transfer % %/XML/% park/inline", word(ch.id), word(to), word(l.cfg.Context))
-	l.orders(slices.Concat(parking(ch), waiting(ch.with(), ch), []instruction{away}), func(err error) {
+	away := api("uuid_dual_transfer % % park/inline", word(ch.id), l.consulting(to))
+	l.orders(slices.Concat(guarded(ch), waiting(ch.with(), ch), []instruction{away}), func(err error) {
 		if err == nil && l.channels[ch.id] != ch {
 			err = errState // it has hung up meanwhile
 		}
@@ -86,12 +115,77 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 			return
 		}
 		second := *ch // the same FreeSWITCH channel, in another call
-		second.Inbound, second.kept = true, ch
+		second.Inbound, second.kept, ch.apart = true, ch, true
 		answer(uacsta.ConsultationCallResponse{InitiatedCall: uacsta.Conn(c.ID, ch.Device)}, nil)
 		l.deliver(ch.call.Hold(ch, uacsta.CauseConsultation)...)
 		l.add(c, &second)
 		l.deliver(c.Initiate(&second, uacsta.CauseConsultation)...)
 		l.deliver(c.Originate(&second, uacsta.CauseNewCall)...)
+	})
+}
+
+// parked handles a channel that FreeSWITCH has parked. A consulting telephone has left the active
+// call, if it was reached, or was not.
+func (l *Link) parked(ch *channel, e event) {
+	c := ch.call
+	if ch.kept == nil || c.joining || ch.kept.call.joining {
+		return
+	}
+	if cause, failed := causes[e.get("variable_originate_failed_cause")]; failed && !c.met {
+		l.fail(c, c.Called, cause)
+	}
+	if ch.back = true; c.sending != nil && c.sending.from == ch || ch.other() == nil {
+		l.back(ch)
+		return
+	}
+	l.release(c, ch) // the telephone leaves after the others, whose events come later
+}
+
+// quit ends the active call for a consulting telephone, and for those who would stay in it.
+func (l *Link) quit(ch *channel) {
+	c := ch.call
+	l.back(ch)
+	l.release(c, ch)
+}
+
+// release clears those who would stay parked in a call that a consulting telephone has left.
+func (l *Link) release(c *call, ch *channel) {
+	for _, o := range c.Parties {
+		if o != ch && o.parks {
+			l.kill(o)
+		}
+	}
+}
+
+// back ends the active call for a consulting telephone. It stays in the call that waits.
+func (l *Link) back(ch *channel) {
+	c, held := ch.call, ch.kept
+	if s := c.sending; s != nil && s.from == ch {
+		c.sending = nil
+		l.sentOn(ch, s.to, s.cause)
+	} else {
+		l.drop(ch, uacsta.CauseNormalClearing)
+	}
+	l.channels[held.id] = held
+	if ch.other() == nil {
+		l.alone(c)
+	}
+}
+
+// callBack calls a consulting telephone whose channel FreeSWITCH has ended: not its user, but the
+// dialplan has hung up. When it answers, it has the call that waits.
+func (l *Link) callBack(held *channel, cause uacsta.EventCause) {
+	c, near := held.call, held.with()
+	if near == nil || held.Network {
+		l.cleared(held, cause)
+		return
+	}
+	l.drop(held, cause)
+	c.Why = uacsta.CauseRecall
+	l.originate(newID(), l.telephone(held.Device), nil, form("&intercept(%)", word(near.id)), &awaited{call: c, device: held.Device, recalls: true}, nil, func(_ any, err error) {
+		if err != nil {
+			l.alone(c)
+		}
 	})
 }
 
@@ -114,15 +208,26 @@ func (l *Link) recall(parked []*channel, then func(error)) {
 		case !alone || !words.MatchString(id) || id == "_undef_":
 		case talks == nil:
 			l.kill(ch)
+		case talks == ch:
+			ch.back = true
 		case talks.kept == nil && talks.call != ch.call:
 			talks.parks, ch.parks = true, true
 			held := *talks
-			held.State = uacsta.Hold
+			held.State, held.apart, held.back = uacsta.Hold, true, false
 			l.add(ch.call, &held)
 			talks.kept = &held
 			l.channels[id] = talks
 		}
-		l.recall(parked[1:], then)
+		l.recall(parked[1:], func(err error) {
+			switch {
+			case err != nil || !ch.back || l.channels[ch.id] != ch:
+			case ch.kept != nil:
+				l.back(ch)
+			default:
+				l.kill(ch)
+			}
+			then(err)
+		})
 	})
 }
 
@@ -164,6 +269,9 @@ func (p *pair) one() bool { return p.active.kept == p.held }
 // as sends commands for a pair and calls then if the pair has not changed meanwhile.
 func (l *Link) as(p *pair, texts []instruction, answer proxy.Answer, then func()) {
 	one := p.one()
+	if !one { // FreeSWITCH hangs up whoever leaves a bridge with a channel that holds
+		texts = slices.Insert(texts, 0, api("uuid_hold off %", word(p.held.id)))
+	}
 	l.joining(p, texts, func(err error) {
 		if err == nil && (p.one() != one || p.held.with() != p.near || p.active.with() != p.far) {
 			err = errState
@@ -204,6 +312,7 @@ func (l *Link) alternate(s *uacsta.AlternateCall, answer proxy.Answer) {
 	l.as(p, append(waiting(p.far, p.active), api("uuid_bridge % %", word(p.held.id), word(p.near.id))), answer, func() {
 		answer(res, nil)
 		p.active.kept, p.held.kept = nil, p.active
+		p.active.apart, p.held.apart = true, false
 		l.channels[p.held.id] = p.held
 		l.deliver(p.active.call.Hold(p.active, uacsta.CauseAlternate)...)
 		l.deliver(p.held.call.Retrieve(p.held, uacsta.CauseAlternate)...)
@@ -225,8 +334,19 @@ func (l *Link) reconnect(s *uacsta.ReconnectCall, answer proxy.Answer) {
 		l.orders([]instruction{api("uuid_kill % NORMAL_CLEARING", word(p.active.id)), api("uuid_hold off %", word(p.held.id))}, func(err error) { answer(res, err) })
 		return
 	}
-	l.joining(p, []instruction{api("uuid_bridge % %", word(p.held.id), word(p.near.id))}, func(err error) {
-		if err == nil && !p.one() {
+	l.resume(p.held, answer, res)
+}
+
+// resume connects a telephone again with the call that waits, and ends its active call.
+func (l *Link) resume(held *channel, answer proxy.Answer, res any) {
+	near, active := held.with(), l.channels[held.id]
+	if near == nil {
+		answer(nil, errState)
+		return
+	}
+	texts := []instruction{released(held), released(near), api("uuid_bridge % %", word(held.id), word(near.id))}
+	l.joining(&pair{held: held, active: active}, texts, func(err error) {
+		if err == nil && (l.channels[held.id] != active || held.with() != near) {
 			err = errState
 		}
 		if err != nil {
@@ -234,12 +354,16 @@ func (l *Link) reconnect(s *uacsta.ReconnectCall, answer proxy.Answer) {
 			return
 		}
 		answer(res, nil)
-		if consulted := p.active.other(); consulted != nil {
-			l.kill(consulted)
+		held.apart, held.parks, near.parks = false, false, false
+		if active != held {
+			for _, o := range active.call.Parties {
+				if o != active && !o.virtual {
+					l.kill(o)
+				}
+			}
+			l.back(active)
 		}
-		l.drop(p.active, uacsta.CauseNormalClearing)
-		l.channels[p.held.id] = p.held
-		l.deliver(p.held.call.Retrieve(p.held, uacsta.CauseNormal)...)
+		l.deliver(held.call.Retrieve(held, uacsta.CauseNormal)...)
 	})
 }
 
@@ -272,7 +396,12 @@ func (l *Link) transferCall(s *uacsta.TransferCall, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	l.as(p, []instruction{api("uuid_bridge % %", word(p.near.id), word(p.far.id))}, answer, func() {
+	texts := []instruction{api("uuid_bridge % %", word(p.near.id), word(p.far.id))}
+	if p.one() {
+		texts = slices.Insert(texts, 0, released(p.near), released(p.far))
+	}
+	l.as(p, texts, answer, func() {
+		p.near.parks, p.far.parks = false, false
 		one := p.one()
 		list, tell := l.unite(p, p.far.Device, p.near, p.far)
 		answer(uacsta.TransferCallResponse{TransferredCall: p.far.connection(), Connections: list}, nil)

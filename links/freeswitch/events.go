@@ -63,8 +63,11 @@ func (l *Link) handle(e event) {
 	case name == "CHANNEL_HOLD":
 		l.deliver(ch.call.Hold(ch, uacsta.CauseNormal)...)
 	case name == "CHANNEL_UNHOLD":
-		ch.holds = false
-		l.deliver(ch.call.Retrieve(ch, uacsta.CauseNormal)...)
+		if ch.holds = false; !ch.call.joining {
+			l.deliver(ch.call.Retrieve(ch, uacsta.CauseNormal)...)
+		}
+	case name == "CHANNEL_PARK":
+		l.parked(ch, e)
 	case name == "CHANNEL_HANGUP":
 		ch.quiet()
 		if ch.leaves {
@@ -112,9 +115,10 @@ func (l *Link) created(e event) {
 	if made := l.awaited[e.get("variable_csta_call")]; made != nil {
 		switch {
 		case made.done: // another telephone has answered, or all have failed
-		case made.by != nil && l.calls[made.call.ID] == nil:
+		case (made.by != nil || made.recalls) && l.calls[made.call.ID] == nil:
 			l.kill(ch) // the call has ended meanwhile
 		default:
+			ch.parks = made.recalls
 			if made.seen, ch.made = true, made; made.by != nil {
 				ch.comes = made
 			}
@@ -250,7 +254,11 @@ func (l *Link) hungUp(ch *channel, e event) {
 	if !sent {
 		l.alone(c)
 	}
-	if kept != nil {
+	switch {
+	case kept == nil:
+	case e.get("variable_sip_term_status") == "": // the telephone has not hung up
+		l.callBack(kept, cause)
+	default:
 		l.cleared(kept, cause)
 	}
 }
@@ -327,6 +335,16 @@ func (l *Link) cleared(ch *channel, cause uacsta.EventCause) {
 	l.alone(ch.call)
 }
 
+// awaits reports whether FreeSWITCH is to create a channel for a call.
+func (l *Link) awaits(c *call) bool {
+	for _, a := range l.awaited {
+		if a.call == c && !a.seen && !a.done {
+			return true
+		}
+	}
+	return false
+}
+
 // alone ends a call in which only one device is left.
 func (l *Link) alone(c *call) {
 	if !slices.ContainsFunc(c.Parties, func(ch *channel) bool { return !ch.virtual && ch != c.picked }) {
@@ -335,7 +353,11 @@ func (l *Link) alone(c *call) {
 		}
 		return
 	}
-	if len(c.Parties) != 1 {
+	if i := slices.IndexFunc(c.Parties, func(ch *channel) bool { return ch.back && ch.other() == nil }); i >= 0 {
+		l.back(c.Parties[i])
+		return
+	}
+	if len(c.Parties) != 1 || l.awaits(c) {
 		return
 	}
 	switch last := c.Parties[0]; {

@@ -346,7 +346,7 @@ func (l *Link) room(e event) {
 }
 
 // end implements Clear Connection (ECMA-269). At a queue it ends the waiting call, at a
-// conference the conference.
+// conference the conference. Of the two calls of a consulting telephone it ends one.
 func (l *Link) end(s *uacsta.ClearConnection, answer proxy.Answer) {
 	ch, err := l.in(s.ConnectionToBeCleared, uacsta.Initiated, uacsta.Alerting, uacsta.Connected, uacsta.Hold, uacsta.Queued)
 	if err == nil && ch.leg() == nil {
@@ -356,9 +356,21 @@ func (l *Link) end(s *uacsta.ClearConnection, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	texts := clearing(ch.leg(), "uuid_kill % NORMAL_CLEARING")
-	if name, room := strings.CutPrefix(ch.id, roomID); room {
+	texts, then := clearing(ch.leg(), "uuid_kill % NORMAL_CLEARING"), func() {}
+	name, room := strings.CutPrefix(ch.id, roomID)
+	switch o := ch.other(); {
+	case room:
 		texts = []instruction{api("conference % hup all", word(name))}
+	case ch.virtual:
+	case l.channels[ch.id] != ch && o != nil: // it waits
+		texts, then = clearing(o, "uuid_kill % NORMAL_CLEARING"), func() { l.drop(ch, uacsta.CauseNormalClearing) }
+	case ch.kept != nil:
+		texts, then = []instruction{api("uuid_transfer % park inline", word(ch.id))}, func() { l.quit(ch) }
 	}
-	l.orders(texts, func(err error) { answer(uacsta.ClearConnectionResponse{}, err) })
+	active := l.channels[ch.id]
+	l.orders(texts, func(err error) {
+		if answer(uacsta.ClearConnectionResponse{}, err); err == nil && l.there(ch) && l.channels[ch.id] == active {
+			then()
+		}
+	})
 }

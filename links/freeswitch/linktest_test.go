@@ -95,7 +95,7 @@ func (f *server) take(conn net.Conn, text string) {
 		_, rest, _ := strings.Cut(text, "csta_call=")
 		id, _, _ := strings.Cut(rest, ",")
 		fields := strings.Fields(text)
-		f.heard = append(f.heard, fields[3])
+		f.heard = append(f.heard, strings.TrimPrefix(fields[3], "'unset:sip_h_Call-Info,transfer:"))
 		fmt.Fprint(conn, "Content-Type: command/reply\nReply-Text: +OK\n\n")
 		f.tell(conn, fmt.Sprintf("Event-Name: CHANNEL_CREATE\nUnique-ID: %[1]s\nvariable_csta_call: %[1]s\nCall-Direction: outbound\nChannel-Presence-ID: 1001@pbx.test\n", id))
 		f.tell(conn, fmt.Sprintf("Event-Name: CHANNEL_ANSWER\nUnique-ID: %s\n", id))

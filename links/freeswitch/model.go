@@ -20,6 +20,8 @@ type channel struct {
 	call     *call
 	rang     time.Time // when it started to ring
 	kept     *channel  // its connection in the waiting call while it consults; nil if it does not
+	apart    bool      // the call waits: FreeSWITCH has parked the other party
+	back     bool      // it consults, and FreeSWITCH has parked it: the active call is over
 	holds    bool      // held by a service, not by its user
 	parks    bool      // FreeSWITCH keeps it when the other party leaves
 	leaves   bool      // a service ends it and reports that itself
@@ -36,6 +38,7 @@ type call struct {
 	predicts bool     // called for a queue, with no caller yet
 	sending  *sending // service that is sending it elsewhere; nil if none
 	failed   bool     // Failed was reported
+	met      bool     // it has had two parties
 	joining  bool     // a service is joining it with another call
 	queue    string   // queue that has it, also while agents are called
 	picked   *channel // rang until an unknown party took the call
@@ -73,6 +76,7 @@ type awaited struct {
 	call    *call
 	device  string
 	prompts bool              // the device calls: it rings first
+	recalls bool              // the device held the call that waits for it: only the link ends it when the other party leaves
 	by      *channel          // device it takes the call from, or whose conference it joins; nil: it calls
 	why     uacsta.EventCause // of joining
 	until   time.Time         // when it has failed at the latest
@@ -87,6 +91,7 @@ func (ch *channel) connection() uacsta.ConnectionID { return ch.call.Connection(
 func (l *Link) add(c *call, ch *channel) {
 	ch.call = c
 	c.Add(ch)
+	c.met = c.met || len(c.Parties) > 1
 	l.channels[ch.id] = ch
 	l.calls[c.ID] = c
 	l.index(ch.Device, ch)

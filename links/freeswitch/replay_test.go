@@ -328,11 +328,9 @@ ConnectionCleared 1001 null normalClearing`,
 				func(p *player) any {
 					return uacsta.ConsultationCall{ExistingCall: p.on("1001", uacsta.Connected), ConsultedDevice: uacsta.Dev("1003")}
 				},
-				more, more,
 				func(p *player) any {
 					return uacsta.AlternateCall{ActiveCall: p.on("1001", uacsta.Connected, "1003"), HeldCall: p.on("1001", uacsta.Hold)}
 				},
-				more,
 				func(p *player) any {
 					return uacsta.AlternateCall{ActiveCall: p.on("1001", uacsta.Connected, "1002"), HeldCall: p.on("1001", uacsta.Hold)}
 				},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -182,12 +183,12 @@ func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 		return
 	}
 	id := newID()
-	set := []part{form("origination_caller_id_number=%", word(to))}
+	set, target := []part{form("origination_caller_id_number=%", word(to))}, l.extension(to)
 	if s.AutoOriginate == uacsta.DoNotPrompt {
-		set = append(set, variables(l.cfg.AutoAnswer))
+		set, target = append(set, variables(l.cfg.AutoAnswer)), l.afterwards("transfer", target)
 	}
 	c := newCall(id, from, to)
-	l.originate(id, l.telephone(from), set, l.extension(to), &awaited{call: c, device: from, prompts: true}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)}, answer)
+	l.originate(id, l.telephone(from), set, target, &awaited{call: c, device: from, prompts: true}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)}, answer)
 }
 
 // predict implements Make Predictive Call (ECMA-269). The called device rings first, and joins
@@ -263,6 +264,7 @@ func (l *Link) outcome(id, result string) {
 	}
 	l.missed(made.call, made.device, cause)
 	l.discard(made.call)
+	l.alone(made.call)
 }
 
 // missed reports that a device that a service called could not be reached. A predictive call fails at the
@@ -292,6 +294,22 @@ func (l *Link) expire(now time.Time) {
 // telephone returns the dial string of a telephone in the directory.
 func (l *Link) telephone(device string) part {
 	return form("user/%@%", word(device), word(l.cfg.Domain))
+}
+
+// ownHeaders matches variables that FreeSWITCH sends as headers, and copies to the next channel.
+var ownHeaders = regexp.MustCompile(`sip_h_[A-Za-z0-9_-]+`)
+
+// afterwards returns an application for a channel that was made to answer by the variables of
+// auto-answer. Before it the channel forgets the headers that did that: otherwise the telephone
+// that it calls would answer by itself, too. FreeSWITCH makes Call-Info of sip_auto_answer.
+func (l *Link) afterwards(application string, data part) part {
+	unset := "unset:sip_h_Call-Info"
+	for _, name := range ownHeaders.FindAllString(l.cfg.AutoAnswer, -1) {
+		if !strings.Contains(unset, name) {
+			unset += ",unset:" + name
+		}
+	}
+	return form("'"+unset+","+application+":%' inline", data)
 }
 
 // extension returns a transfer destination in the dialplan.
@@ -334,7 +352,7 @@ func (l *Link) transfer(s *uacsta.SingleStepTransferCall, answer proxy.Answer) {
 	if err == nil && !words.MatchString(s.TransferredTo.ID) {
 		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
 	}
-	if err == nil && (ch.other() == nil || len(ch.call.Parties) != 2) {
+	if err == nil && (ch.other() == nil || ch.other().apart || len(ch.call.Parties) != 2) {
 		err = errState
 	}
 	if err != nil {

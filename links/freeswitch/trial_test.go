@@ -491,7 +491,7 @@ func TestAnswer(t *testing.T) {
 		"another maker":     {AnswerKeys, register + "snom", "api uuid_phone_event B talk"},
 		"two calls":         {AnswerKeys, register + "Yealink\n" + strings.NewReplacer("=A", "=X", "=B", "=Y").Replace(calls1002), "api uuid_phone_event B talk"},
 		"an odd Call-ID":    {AnswerKeys, register + "PolyEdge", "api uuid_phone_event B talk"},
-		"answers by itself": {AnswerAuto, "", "bgapi originate {csta_call=#,sip_auto_answer=true,ignore_early_media=true,originate_timeout=30}user/1002@pbx.test &intercept(A)\nJob-UUID: #"},
+		"answers by itself": {AnswerAuto, "", "bgapi originate {csta_call=#,sip_auto_answer=true,ignore_early_media=true,originate_timeout=30}user/1002@pbx.test 'unset:sip_h_Call-Info,intercept:A' inline\nJob-UUID: #"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTrial(t, LinkConfig{Answer: tt.how, Models: models}, "1001", "1002")

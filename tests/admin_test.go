@@ -212,7 +212,7 @@ func TestReload(t *testing.T) {
 func TestReloadLinks(t *testing.T) {
 	t.Parallel()
 	back := serve(t, everybody)
-	a := administer(t, "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"*\"], dial: [\"*\"]}]\nlinks: []\n")
+	a := administer(t, diallers+"links: []\n")
 	c := a.xml()
 	here := c.monitor("1000")
 	link := fmt.Sprintf("links: [{name: back, addresses: [\"127.0.0.1:%d\"], devices: [\"1000-1009\"], heartbeat: 1s}]", back.xmlPort)

@@ -26,7 +26,7 @@ import (
 // kills is more for whoever wants to be sure.
 var kills = flag.Int("kills", 3, "how often TestAuditKilled kills the proxy")
 
-const controllers = "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"*\"], dial: [\"*\"]}]\nlimits: {requests-per-second: 1000000}\n"
+const controllers = diallers + "limits: {requests-per-second: 1000000}\n"
 
 // controller sends control requests, each to a destination of its own, and stores their
 // responses.

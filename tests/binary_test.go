@@ -265,6 +265,9 @@ switch:
 
 const everybody = "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"*\"]}]\n"
 
+// diallers lets everybody on the machine control everything, and dial every number.
+const diallers = "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"*\"], dial: [\"*\"]}]\n"
+
 // get returns a page of the operators' port.
 func (r *running) get(path string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -15,9 +15,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// callers lets everybody on the machine control everything and call everywhere.
-const callers = "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"*\"], dial: [\"*\"]}]\n"
-
 const ivrQueues = "  queues: [{number: \"300\"}, {number: \"301\"}]\n"
 
 // example builds a program of the folder examples and returns its path.
@@ -84,7 +81,7 @@ func TestDialler(t *testing.T) {
   trunks:
   - {number: "900", prefixes: ["00"], lines: 60, sip: {uri: "sip:127.0.0.1:%d;transport=udp"}}
   - {number: "901", prefixes: ["01"], lines: 1}
-`, port), callers)
+`, port), diallers)
 	o := x.watch("300", "900", "2000")
 	isp := &carrier{handset: listenHandset(t, port, x.sip, "acme", "isp"), invites: map[string]*sipText{}}
 	o.until("900", "BackInService")
@@ -128,7 +125,7 @@ func TestDialler(t *testing.T) {
 // clear the call.
 func TestPredictiveCall(t *testing.T) {
 	t.Parallel()
-	r := serve(t, ivrQueues+callers)
+	r := serve(t, ivrQueues+diallers)
 	o := r.watch()
 	predict := func() uacsta.ConnectionID {
 		t.Helper()

@@ -6,9 +6,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// diallers lets everybody control everything, and dial every number.
-const diallers = "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"*\"], dial: [\"*\"]}]\n"
-
 // placed calls a virtual phone and returns the callID.
 func (o *overseer) placed(from, to string) string {
 	o.t.Helper()

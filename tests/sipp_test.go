@@ -28,11 +28,22 @@ type scenario struct {
 const lyncVia = `;branched=FALSE;ms-internal-info="caA;b=1,cQAA"`
 
 const (
-	csta      = `xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"`
-	sippLine  = "tel:[field0];phone-context=dialstring"
-	inLine    = `<extensions><privateData><private><lcs:line xmlns:lcs="http://schemas.microsoft.com/Lcs/2005/04/RCCExtension">` + sippLine + `</lcs:line></private></privateData></extensions>`
-	sippOpen  = `<?xml version="1.0"?><RequestSystemStatus ` + csta + `>` + inLine + `</RequestSystemStatus>`
-	sippOwn   = `<callID>[$call]</callID><deviceID>` + sippLine + `</deviceID>`
+	csta     = `xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"`
+	sippLine = "tel:[field0];phone-context=dialstring"
+	inLine   = `<extensions><privateData><private><lcs:line xmlns:lcs="http://schemas.microsoft.com/Lcs/2005/04/RCCExtension">` + sippLine + `</lcs:line></private></privateData></extensions>`
+	sippOpen = `<?xml version="1.0"?><RequestSystemStatus ` + csta + `>` + inLine + `</RequestSystemStatus>`
+	sippOwn  = `<callID>[$call]</callID><deviceID>` + sippLine + `</deviceID>`
+	sippOK   = `
+<send><![CDATA[
+SIP/2.0 200 OK
+[last_Via:]
+[last_From:]
+[last_To:]
+[last_Call-ID:]
+[last_CSeq:]
+Content-Length: 0
+
+]]></send>`
 	sippTrail = "\n]]></send>\n"
 )
 
@@ -115,15 +126,7 @@ func (s *scenario) event(match ...string) {
 	if !s.answers {
 		return
 	}
-	s.WriteString(`<send><![CDATA[
-SIP/2.0 200 OK
-[last_Via:]
-[last_From:]
-[last_To:]
-[last_Call-ID:]
-[last_CSeq:]
-Content-Length: 0
-` + sippTrail)
+	s.WriteString(sippOK + "\n")
 }
 
 // tr87Client is the whole life of a session: opening, features and monitor back

@@ -64,7 +64,7 @@ Event-Name: CHANNEL_HANGUP
 Unique-ID: B
 Hangup-Cause: NORMAL_CLEARING
 `, "NASTY", nasty), "\n\n")...)
-	r, p1, p3 := forPrograms(t, toFreeSWITCH(played.Address))
+	r, p1, p3 := forPrograms(t, toFreeSWITCH(played.Listen()))
 	r.linked("fs")
 	hipath := perlClient(t, "phase3.pl", fmt.Sprint(p3), "1002", "cleared", "AMHOST", "77777")
 	old := perlClient(t, "phase1.pl", fmt.Sprint(p1), "1002", "Cleared")

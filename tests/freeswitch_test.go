@@ -37,7 +37,7 @@ func beforeFreeSWITCH(t *testing.T, address string) *running {
 func TestFreeSWITCHPrograms(t *testing.T) {
 	t.Parallel()
 	played := recordings.Play(t, "callee-hangs-up", false)
-	r, p1, p3 := forPrograms(t, toFreeSWITCH(played.Address))
+	r, p1, p3 := forPrograms(t, toFreeSWITCH(played.Listen()))
 	r.linked("fs")
 	hipath := perlClient(t, "phase3.pl", fmt.Sprint(p3), "1002", "cleared", "AMHOST", "77777")
 	old := perlClient(t, "phase1.pl", fmt.Sprint(p1), "1002", "Cleared")
@@ -77,7 +77,7 @@ func talkTo(r *running, devices ...string) *cardTalk {
 func TestFreeSWITCHQueue(t *testing.T) {
 	t.Parallel()
 	played := recordings.Play(t, "queue-callcenter", true)
-	r := beforeFreeSWITCH(t, played.Address)
+	r := beforeFreeSWITCH(t, played.Listen())
 	c := talkTo(r, "1001", "1002", "029700")
 	played.Begin()
 	if waits := c.await("029700", "Queued"); waits.DeviceID.ID != "029700" {
@@ -96,7 +96,7 @@ func TestFreeSWITCHFeatures(t *testing.T) {
 	t.Parallel()
 	played := recordings.Play(t, "feature-keys", false)
 	played.Database["csta_forward_immediate/1004"] = "1003"
-	r := beforeFreeSWITCH(t, played.Address)
+	r := beforeFreeSWITCH(t, played.Listen())
 	c := talkTo(r, "1004")
 	device, to, rings := uacsta.Dev("1004"), uacsta.Dev("1002"), 4
 	played.Begin()
@@ -123,7 +123,7 @@ func TestFreeSWITCHFeatures(t *testing.T) {
 func TestFreeSWITCHLoad(t *testing.T) {
 	long(t)
 	played := recordings.PlayOften(t, "basic-call")
-	r := beforeFreeSWITCH(t, played.Address)
+	r := beforeFreeSWITCH(t, played.Listen())
 	c := talkTo(r, "1001")
 	played.Begin()
 	for range 50 {
@@ -143,7 +143,7 @@ func TestFreeSWITCHLoad(t *testing.T) {
 func TestFreeSWITCH(t *testing.T) {
 	t.Parallel()
 	played := recordings.Play(t, "make-call", false)
-	makeCall(t, beforeFreeSWITCH(t, played.Address), played)
+	makeCall(t, beforeFreeSWITCH(t, played.Listen()), played)
 }
 
 // The same inside TLS, which socat puts around the event socket.
@@ -152,7 +152,7 @@ func TestFreeSWITCHInTLS(t *testing.T) {
 	played := recordings.Play(t, "make-call", false)
 	dir, port := t.TempDir(), freePort(t)
 	certificates(t, dir)
-	start(t, tool(t, "socat"), fmt.Sprintf("OPENSSL-LISTEN:%d,bind=127.0.0.1,reuseaddr,fork,verify=0,cert=%s/cert.pem,key=%[2]s/key.pem", port, dir), "TCP:"+played.Address)
+	start(t, tool(t, "socat"), fmt.Sprintf("OPENSSL-LISTEN:%d,bind=127.0.0.1,reuseaddr,fork,verify=0,cert=%s/cert.pem,key=%[2]s/key.pem", port, dir), "TCP:"+played.Listen())
 	waitFor(t, "socat", func() bool { return listening(port) })
 	secure := fmt.Sprintf("  tls: true\n  ca: %s/cert.pem\n  domain:", dir)
 	makeCall(t, serve(t, strings.Replace(toFreeSWITCH(fmt.Sprintf("127.0.0.1:%d", port)), "  domain:", secure, 1)), played)
@@ -188,7 +188,7 @@ func makeCall(t *testing.T, front *running, played *recordings.Player) {
 func TestFreeSWITCHTransfers(t *testing.T) {
 	t.Parallel()
 	played := recordings.Play(t, "consult-alternate-transfer", false)
-	front := beforeFreeSWITCH(t, played.Address)
+	front := beforeFreeSWITCH(t, played.Listen())
 	played.Begin()
 	go func() {
 		for range played.Step { // each command when it is due
@@ -233,7 +233,7 @@ func TestFreeSWITCHRefuses(t *testing.T) {
 	config := fmt.Sprintf(`sip: {listen: [{transport: udp, address: "127.0.0.1:%d"}]}
 links: [{name: fs, type: freeswitch, addresses: ["%s"], devices: ["10??"], domain: pbx.test, session: {password: NotTheOne}}]
 grants: [{who: "sip:alice@contoso.com", control: ["1001"]}]
-`, freePort(t), played.Address)
+`, freePort(t), played.Listen())
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -479,18 +479,22 @@ func (l *Link) unite(p *pair, to string, stays ...*channel) (list []uacsta.Conne
 	return list, func() { l.deliver(notices...) }
 }
 
-// replaced handles a telephone that transferred a call by REFER with Replaces: its channel ends
-// and the other parties are connected. It returns false if there are no two calls.
-func (l *Link) replaced(ch *channel) bool {
-	for _, other := range l.of(ch.Device) {
-		if other != ch && l.channels[other.id] == other && other.Device == ch.Device && other.Network == ch.Network && other.with() != nil && ch.with() != nil {
-			near, far := other.with(), ch.with()
-			_, tell := l.unite(&pair{held: other, active: ch}, far.Device, near, far)
-			tell()
-			return true
-		}
+// replaces handles a telephone that transferred a call by REFER with Replaces: its two channels end, and the
+// other parties are connected. It returns false if those are not the two calls of one device.
+func (l *Link) replaces(ch, other *channel) bool {
+	if other == nil || other == ch || other.Device != ch.Device || other.Network != ch.Network || other.kept != nil {
+		return false
 	}
-	return false
+	p := &pair{held: ch, active: other, near: ch.with(), far: other.with()}
+	if p.far == nil {
+		p.far = other.rung()
+	}
+	if p.near == nil || p.far == nil {
+		return false
+	}
+	_, tell := l.unite(p, p.far.Device, p.near, p.far)
+	tell()
+	return true
 }
 
 // conference implements Conference Call (ECMA-269). All three parties enter a FreeSWITCH

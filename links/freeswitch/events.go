@@ -33,11 +33,13 @@ func causeOf(e event) uacsta.EventCause {
 	return uacsta.CauseNormal
 }
 
-// handle handles an event.
-func (l *Link) handle(e event) {
+// act handles an event whose meaning is known.
+func (l *Link) act(e event) {
 	id := e.get("Unique-ID")
 	ch := l.channels[id]
 	switch name := e.get("Event-Name"); {
+	case e.get("variable_loopback_leg") != "" && e.get("variable_csta_call") == "":
+		l.loopback(e)
 	case name == "CHANNEL_CREATE":
 		l.created(e)
 	case name == "BACKGROUND_JOB":
@@ -62,7 +64,7 @@ func (l *Link) handle(e event) {
 		l.voice(ch, e)
 	case name == "CHANNEL_HOLD":
 		l.deliver(ch.call.Hold(ch, uacsta.CauseNormal)...)
-	case name == "CHANNEL_UNHOLD":
+	case name == "CHANNEL_UNHOLD" && !l.ending(id):
 		if ch.holds = false; !ch.call.joining {
 			l.deliver(ch.call.Retrieve(ch, uacsta.CauseNormal)...)
 		}
@@ -155,7 +157,7 @@ func (l *Link) caller(ch *channel, e event) *channel {
 	if ch.Inbound {
 		return nil
 	}
-	from := l.channels[e.get("Other-Leg-Unique-ID")]
+	from := l.channel(e.get("Other-Leg-Unique-ID"))
 	if from == nil {
 		from = l.channels[l.offers[ch.Device]]
 		delete(l.offers, ch.Device)
@@ -243,10 +245,15 @@ func (l *Link) established(ch *channel) { l.deliver(ch.call.Establish(ch, ch.cal
 func (l *Link) hungUp(ch *channel, e event) {
 	kept, c, cause := ch.kept, ch.call, causeOf(e)
 	switch how := e.get("variable_transfer_disposition"); {
-	case how == "replaced" && kept == nil && l.replaced(ch):
+	case how != "recv_replace" || kept != nil || c.sending != nil: // not by REFER
+	case l.replaces(ch, l.channels[e.get("variable_refer_uuid")]):
 		return
-	case how == "recv_replace" && kept == nil && c.sending == nil && ch.with() != nil: // by REFER; the event does not name the destination
-		l.transferred(ch, "")
+	case ch.with() != nil:
+		_, to, _ := strings.Cut(e.get("variable_transfer_destination"), ":")
+		if !words.MatchString(to) {
+			to = ""
+		}
+		l.transferred(ch, to)
 		return
 	}
 	sent := c.sending != nil && c.sending.from == ch
@@ -437,6 +444,7 @@ const (
 	maxDevices  = 100000
 	maxChannels = 20000
 	maxParties  = 200  // in one call
+	maxLoops    = 10   // channels of mod_loopback that call one another
 	maxOffers   = 1000 // to agents that have not been called yet
 	maxAgent    = 200  // octets of a User-Agent
 )

@@ -16,7 +16,7 @@ import (
 // bridged handles two channels that hear each other. If they are in different calls, one call
 // takes over the other.
 func (l *Link) bridged(e event) {
-	comes, waits := l.channels[e.get("Bridge-A-Unique-ID")], l.channels[e.get("Bridge-B-Unique-ID")]
+	comes, waits := l.channel(e.get("Bridge-A-Unique-ID")), l.channel(e.get("Bridge-B-Unique-ID"))
 	switch {
 	case comes == nil || waits == nil || comes.virtual || waits.virtual:
 		return
@@ -337,7 +337,7 @@ func (l *Link) room(e event) {
 			l.deliver(notices...)
 		}
 	case "del-member":
-		if room != nil && room.call == ch.call { // it continues elsewhere
+		if room != nil && room.call == ch.call && !l.ending(ch.id) { // it continues elsewhere
 			l.cleared(ch, uacsta.CauseNormalClearing)
 			ch.State = uacsta.Connected
 			l.add(newCall(newID(), ch.Device, ""), ch)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -62,6 +63,9 @@ type Link struct {
 	parties  map[string]map[*channel]int // by number and trunk, with the sequence number of each connection
 	arrivals int                         // sequence number of the last connection
 	before   []former                    // channels older than the link, until all are known
+	loops    map[string]string           // channels of mod_loopback, with those that call by them
+	later    []later                     // events that wait
+	alarmed  bool                        // until the first of them has waited for long enough
 	awaited  map[string]*awaited         // calls that services place, by identifier
 	offers   map[string]string           // by agent: the channel for which mod_callcenter calls the agent
 	parts    map[string]int              // waiting calls by queue device
@@ -127,6 +131,11 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 		return err
 	}
 	l.cfg.Log.Info("connected", "address", nc.RemoteAddr().String())
+	return l.serve(ctx, nc, up)
+}
+
+// serve logs in, and serves until the connection ends.
+func (l *Link) serve(ctx context.Context, nc net.Conn, up proxy.Upcalls) error {
 	l.begin(up)
 	defer l.watch.Reset(nil)
 	deliver := l.inbox.Open()
@@ -137,7 +146,7 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	go func() { // the inbox waits for it
 		ended <- s.Run(ctx, s.read, func(ctx context.Context) error { return l.keep(ctx, s, up) }, nil)
 	}()
-	err = l.inbox.Run(ended)
+	err := l.inbox.Run(ended)
 	l.ready.Store(false)
 	return err
 }
@@ -149,6 +158,7 @@ func (l *Link) begin(up proxy.Upcalls) {
 		ch.quiet()
 	}
 	l.channels, l.calls, l.awaited = map[string]*channel{}, map[string]*call{}, map[string]*awaited{}
+	l.loops, l.later = map[string]string{}, nil
 	l.parties, l.before = map[string]map[*channel]int{}, nil
 	l.offers, l.parts, l.devices, l.profiles = map[string]string{}, map[string]int{}, map[string]bool{}, map[string]profile{}
 	l.features, l.waiting, l.played = map[string]*settings{}, map[string]bool{}, false

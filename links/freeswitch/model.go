@@ -1,6 +1,7 @@
 package freeswitch
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -207,6 +208,31 @@ func (l *Link) remove(ch *channel) {
 			delete(l.parts, ch.Device)
 		}
 	}
+}
+
+// loopback handles a channel of mod_loopback: what it calls, the channel that called it calls.
+func (l *Link) loopback(e event) {
+	id := e.get("Unique-ID")
+	switch e.get("Event-Name") {
+	case "CHANNEL_CREATE":
+		if of := cmp.Or(e.get("Other-Leg-Unique-ID"), e.get("variable_other_loopback_from_uuid"), e.get("variable_other_loopback_leg_uuid")); len(l.loops) < maxChannels {
+			l.loops[id] = of
+		}
+	case "CHANNEL_HANGUP":
+		delete(l.loops, id)
+	}
+}
+
+// channel returns the channel with an identifier, or that which called by a channel of mod_loopback; nil if there is none.
+func (l *Link) channel(id string) *channel {
+	for range maxLoops {
+		of, loop := l.loops[id]
+		if !loop {
+			break
+		}
+		id = of
+	}
+	return l.channels[id]
 }
 
 // discard forgets a call without connections.

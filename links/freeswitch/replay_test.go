@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/wait"
@@ -158,7 +159,7 @@ func control(t *testing.T, played *recordings.Player, devices ...string) *player
 	t.Helper()
 	played.Database["csta_forward_immediate/1004"] = "1003"
 	link, err := NewLink(LinkConfig{
-		Addresses: []string{played.Address}, Password: recordings.Password, Domain: "pbx.test", ParkLot: "lot1", Heartbeat: time.Hour, // no one answers
+		Password: recordings.Password, Domain: "pbx.test", ParkLot: "lot1", Heartbeat: time.Hour, // no one answers
 		Queues:   func(number string) bool { return number == "9500" },
 		Messages: map[string]string{"tone": "tone_stream://%(1000,0,440)", "long": "tone_stream://%(20000,0,440)", "greeting": "/var/rec/r2.wav"}, Recordings: "/var/rec",
 	})
@@ -173,7 +174,7 @@ func control(t *testing.T, played *recordings.Player, devices ...string) *player
 	go func() {
 		defer close(ended)
 		for ctx.Err() == nil { // it comes again when it is lost
-			_ = link.Run(ctx, p.core)
+			_ = link.serve(ctx, played.Connect(), p.core)
 		}
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
@@ -194,6 +195,12 @@ func control(t *testing.T, played *recordings.Player, devices ...string) *player
 	}
 	p.Begin()
 	return p
+}
+
+// synctests is a part of a test in which time passes only where it is waited for.
+func synctests(t *testing.T, name string, test func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
 }
 
 // plays is the service that plays a message to 1001.
@@ -593,7 +600,7 @@ ConnectionCleared 1003 null normalClearing`,
 			"registration", nil, map[string]string{"1001": "BackInService  normal\nOutOfService  normal\nBackInService  normal\nOutOfService  normal"}, false,
 		},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		synctests(t, tt.name, func(t *testing.T) {
 			p := newPlayer(t, tt.name, tt.foreign, "1001", "1002", "1003", "1004", "9500", "9600", "9700", "501", "3000")
 			var group sync.WaitGroup
 			defer group.Wait()
@@ -674,7 +681,9 @@ func (p *player) does(service any, commands int) {
 	}
 }
 
-func TestReconnect(t *testing.T) {
+func TestReconnect(t *testing.T) { synctest.Test(t, testReconnect) }
+
+func testReconnect(t *testing.T) {
 	p := consulting(t, "consult-reconnect")
 	p.does(uacsta.ReconnectCall{ActiveCall: uacsta.Conn("second", "1001"), HeldCall: uacsta.Conn("first", "1001")}, 2)
 	p.tells("1001", []string{"ConnectionCleared 1001 null normalClearing", "Retrieved 1001 connected normal"})
@@ -682,7 +691,9 @@ func TestReconnect(t *testing.T) {
 	p.tells("1003", []string{"ConnectionCleared 1001 connected normalClearing", "ConnectionCleared 1003 null normalClearing"})
 }
 
-func TestConference(t *testing.T) {
+func TestConference(t *testing.T) { synctest.Test(t, testConference) }
+
+func testConference(t *testing.T) {
 	p := consulting(t, "consult-conference")
 	p.does(uacsta.ConferenceCall{ActiveCall: uacsta.Conn("second", "1001"), HeldCall: uacsta.Conn("first", "1001")}, 2)
 	for _, device := range []string{"1001", "1002", "1003"} {
@@ -713,14 +724,16 @@ func TestCuts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for missed := range 4 {
-				for at := 0; ; at++ {
-					played, within := recordings.PlayCut(t, name, at, missed)
-					if !within {
-						break
-					}
-					if got := control(t, played).end(); got != want {
-						t.Errorf("cut before entry %d, %d missed: in the end there are %q, not %q", at, missed, got, want)
-					}
+				for at, within := 0, true; within; at++ {
+					synctest.Test(t, func(t *testing.T) {
+						var played *recordings.Player
+						if played, within = recordings.PlayCut(t, name, at, missed); !within {
+							return
+						}
+						if got := control(t, played).end(); got != want {
+							t.Errorf("cut before entry %d, %d missed: in the end there are %q, not %q", at, missed, got, want)
+						}
+					})
 				}
 			}
 		})
@@ -734,9 +747,11 @@ func TestShuffled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for seed := range uint64(50) {
-				if got := control(t, recordings.PlayShuffled(t, name, seed)).end(); got != want {
-					t.Errorf("mixed by %d: in the end there are %q, not %q", seed, got, want)
-				}
+				synctest.Test(t, func(t *testing.T) {
+					if got := control(t, recordings.PlayShuffled(t, name, seed)).end(); got != want {
+						t.Errorf("mixed by %d: in the end there are %q, not %q", seed, got, want)
+					}
+				})
 			}
 		})
 	}
@@ -744,7 +759,9 @@ func TestShuffled(t *testing.T) {
 
 // TestLoad runs 500 calls, ten at a time. Each gets all of its events, and nothing of them is
 // left.
-func TestLoad(t *testing.T) {
+func TestLoad(t *testing.T) { synctest.Test(t, testLoad) }
+
+func testLoad(t *testing.T) {
 	const batches, size = 50, 10
 	played := recordings.PlayOften(t, "basic-call")
 	p := control(t, played, "1001", "1002")
@@ -774,7 +791,7 @@ func (p *player) end() string {
 	for {
 		over := make(chan string, 1)
 		p.link.inbox.Do(func() {
-			if !p.link.devices[recordings.End] {
+			if !p.link.devices[recordings.End] || len(p.link.later) > 0 {
 				over <- "not yet"
 				return
 			}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
@@ -190,8 +191,11 @@ func (tr *trial) settle() {
 	deadline := time.After(patience)
 	for idle := 0; idle < 2; {
 		before := tr.sent.Load()
+		later := 0
 		tr.tell("")
-		if idle++; tr.link.socket.Waiting() > 0 || tr.pending.Load() > 0 || tr.sent.Load() != before {
+		tr.link.inbox.Post(func() { later = len(tr.link.later) })
+		tr.tell("")
+		if idle++; later > 0 || tr.link.socket.Waiting() > 0 || tr.pending.Load() > 0 || tr.sent.Load() != before {
 			idle = 0
 		}
 		select {
@@ -348,9 +352,43 @@ func TestRejected(t *testing.T) {
 	tr.hears("01gw", "NetworkReached 55  newCall", "Failed 55 fail busy", "ConnectionCleared 55 null busy")
 	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "NetworkReached 55 connected newCall",
 		"Failed 55 connected busy", "ConnectionCleared 55 connected busy", "ConnectionCleared 1001 null busy")
-	tr.tell(calls1002 + "CHANNEL_CREATE id=C of=A dir=outbound who=1003@pbx.test\nCHANNEL_PROGRESS id=C\nCHANNEL_HANGUP id=B why=USER_BUSY\nCHANNEL_HANGUP id=C why=NO_ANSWER\n")
+	tr.tell(strings.Replace(calls1002, "CHANNEL_PROGRESS", "CHANNEL_CREATE id=C of=A dir=outbound who=1003@pbx.test\nCHANNEL_PROGRESS", 1) +
+		"CHANNEL_PROGRESS id=C\nCHANNEL_HANGUP id=B why=USER_BUSY\nCHANNEL_HANGUP id=C why=NO_ANSWER\n")
 	tr.hears("1002", "Delivered 1002 alerting newCall", "Delivered 1003 alerting newCall", "ConnectionCleared 1002 null busy")
 	tr.hears("1003", "Delivered 1003 alerting newCall", "ConnectionCleared 1002 alerting busy", "Failed 1003 fail callNotAnswered", "ConnectionCleared 1003 null callNotAnswered")
+}
+
+// Who holds and ends the call has not retrieved it; who only retrieves it has.
+func TestHolderEnds(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1002")
+	tr.tell(talking + "CHANNEL_HOLD id=B\nCHANNEL_UNHOLD id=B")
+	tr.hears("1002", "Delivered 1002 alerting newCall", "Established 1002 connected newCall", "Held 1002 hold normal", "Retrieved 1002 connected normal")
+	tr.tell("CHANNEL_HOLD id=B\nCHANNEL_UNHOLD id=B\nCHANNEL_HANGUP id=B why=NORMAL_CLEARING\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING")
+	tr.hears("1002", "Held 1002 hold normal", "ConnectionCleared 1002 null normalClearing")
+}
+
+// A channel of mod_loopback is no device: what it calls, the caller calls.
+func TestLoopback(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001", "1002")
+	tr.tell(`CHANNEL_CREATE id=A dir=inbound who=1001@pbx.test to=7300
+CHANNEL_CREATE id=L of=A dir=outbound to=71002 variable_loopback_leg=A variable_other_loopback_leg_uuid=M
+CHANNEL_CREATE id=M dir=inbound to=71002 variable_loopback_leg=B variable_other_loopback_leg_uuid=L
+CHANNEL_CREATE id=B of=M dir=outbound who=1002@pbx.test
+CHANNEL_PROGRESS id=B
+CHANNEL_PROGRESS id=L variable_loopback_leg=A
+CHANNEL_ANSWER id=B
+CHANNEL_ANSWER id=L variable_loopback_leg=A
+CHANNEL_BRIDGE id=M a=M b=B variable_loopback_leg=B
+CHANNEL_BRIDGE id=A a=A b=L
+CHANNEL_HANGUP id=B why=NORMAL_CLEARING
+CHANNEL_HANGUP id=M why=NORMAL_CLEARING variable_loopback_leg=B
+CHANNEL_HANGUP id=L why=NORMAL_CLEARING variable_loopback_leg=A
+CHANNEL_HANGUP id=A why=NORMAL_CLEARING`)
+	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "Delivered 1002 connected newCall", "Established 1002 connected newCall",
+		"ConnectionCleared 1002 connected normalClearing", "ConnectionCleared 1001 null normalClearing")
+	if len(tr.link.channels)+len(tr.link.calls)+len(tr.link.loops) != 0 {
+		t.Errorf("%d channels, %d calls, %d loops are left", len(tr.link.channels), len(tr.link.calls), len(tr.link.loops))
+	}
 }
 
 // The dialplan says what is a queue, and what is a trunk.
@@ -518,6 +556,7 @@ func TestAnswer(t *testing.T) {
 	tr.must(uacsta.RetrieveCall{CallToBeRetrieved: answer.CallToBeAnswered})
 	tr.gives(notify + "message/sipfrag\nContent-Length: 10\n\nkey=F_HOLD")
 	tr.tell("CHANNEL_UNHOLD id=B")
+	tr.settle()
 	tr.must(uacsta.HoldCall{CallToBeHeld: answer.CallToBeAnswered})
 	tr.tell("CHANNEL_HOLD id=B")
 	tr.must(uacsta.RetrieveCall{CallToBeRetrieved: answer.CallToBeAnswered})
@@ -663,7 +702,9 @@ func TestRooms(t *testing.T) {
 }
 
 // Another device comes to a call of two.
-func TestAddParty(t *testing.T) {
+func TestAddParty(t *testing.T) { synctest.Test(t, testAddParty) }
+
+func testAddParty(t *testing.T) {
 	p := newPlayer(t, "conference-room", false, "1001", "1002", "1003")
 	join := uacsta.SingleStepConferenceCall{ActiveCall: p.on("1001", uacsta.Connected), DeviceToJoin: uacsta.Dev("1003"), ParticipationType: uacsta.ParticipationActive}
 	p.does(join, 2)

@@ -16,7 +16,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 //go:embed *.txt
@@ -27,13 +29,15 @@ const Password = "ClueCon"
 
 // Player is a FreeSWITCH that plays a recording to one connection.
 type Player struct {
-	Address string
 	// Step gives the command of the recording that is due, and is closed at its end.
 	Step <-chan string
 	// Database is what mod_db has, by realm/key; to be changed before Begin.
 	Database map[string]string
 
 	t       testing.TB
+	playing sync.WaitGroup
+	paced   bool    // it takes as long as what was recorded
+	at      float64 // seconds of the recording
 	entries []entry
 	foreign bool
 	cut     int      // the connection is lost before this entry, and comes again; 0: it is not
@@ -105,10 +109,12 @@ func (p *Player) often(conn net.Conn, given <-chan string) {
 			}
 			p.t.Errorf("the link says %q where somebody else does all", command)
 		case times := <-p.again:
+			p.at = 0
 			for _, e := range p.entries {
 				if e.headers() == nil {
 					continue
 				}
+				p.pace(e)
 				for i := range times {
 					text := identifier.ReplaceAllStringFunc(whole(e.text), func(id string) string { return fmt.Sprintf("%08x%s", total+i, id[8:]) })
 					if _, err := io.WriteString(conn, text); err != nil {
@@ -165,28 +171,46 @@ func play(t testing.TB, name string, foreign bool, cut, missed int) *Player {
 
 func perform(t testing.TB, entries []entry, foreign bool, cut, missed int) *Player {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	step := make(chan string)
-	p := &Player{Database: map[string]string{}, Address: listener.Addr().String(), Step: step, t: t, foreign: foreign, cut: cut, missed: missed, step: step, entries: entries, begin: make(chan struct{})}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	p := &Player{Database: map[string]string{}, Step: step, t: t, foreign: foreign, cut: cut, missed: missed, step: step, entries: entries, begin: make(chan struct{})}
+	t.Cleanup(p.playing.Wait)
+	return p
+}
+
+// Listen admits connections over TCP, one after the other, and returns the address.
+func (p *Player) Listen() string {
+	p.t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(p.t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.playing.Go(func() {
 		for again := true; again; {
 			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			stop := context.AfterFunc(t.Context(), func() { _ = conn.Close() }) // whatever is awaited ends with the test
-			again = p.play(conn)
-			stop()
-			_ = conn.Close()
+			again = p.serve(conn)
 		}
-	}()
-	t.Cleanup(func() { _ = listener.Close(); <-done })
-	return p
+	})
+	p.t.Cleanup(func() { _ = listener.Close() })
+	return listener.Addr().String()
+}
+
+// Connect returns a connection without a network. What is played takes as long as it took, which costs no time
+// with testing/synctest.
+func (p *Player) Connect() net.Conn {
+	p.paced = true
+	here, there := net.Pipe()
+	p.playing.Go(func() { p.serve(there) })
+	return here
+}
+
+// serve plays to a connection.
+func (p *Player) serve(conn net.Conn) (again bool) {
+	stop := context.AfterFunc(p.t.Context(), func() { _ = conn.Close() }) // whatever is awaited ends with the test
+	defer func() { stop(); _ = conn.Close() }()
+	return p.play(conn)
 }
 
 func parse(data string) []entry {
@@ -310,6 +334,7 @@ func (p *Player) play(conn net.Conn) (again bool) {
 	skip := p.foreign
 	for ; p.next < len(p.entries); p.next++ {
 		e := p.entries[p.next]
+		p.pace(e)
 		switch {
 		case p.next == p.cut && p.cut > 0:
 			p.cut = 0
@@ -344,6 +369,14 @@ func (p *Player) play(conn net.Conn) (again bool) {
 		continue
 	}
 	return false
+}
+
+// pace waits until an entry is due.
+func (p *Player) pace(e entry) {
+	if wait := e.at - p.at; p.paced && wait > 0 {
+		time.Sleep(time.Duration(wait * float64(time.Second)))
+		p.at = e.at
+	}
 }
 
 // listen passes the commands of a link on until it goes. What a link asks besides is answered at once: whether

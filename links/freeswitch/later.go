@@ -1,0 +1,137 @@
+package freeswitch
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// FreeSWITCH sends the events of one channel in order, but those of different channels overtake one another by some
+// milliseconds. What some of them mean depends on another one: who has ended a call, who has left it before a new
+// channel joins it. Such an event waits a moment for the other one, and later events of its channel wait behind it.
+
+const (
+	moment   = 100 * time.Millisecond // for which an event waits at most
+	maxLater = 10000                  // events that wait
+)
+
+// later is an event that waits.
+type later struct {
+	event
+	until time.Time
+}
+
+// handle handles an event as soon as the facts that it needs are known.
+func (l *Link) handle(e event) {
+	now := time.Now()
+	l.later = append(l.later, later{e, now.Add(moment)})
+	l.proceed(now)
+}
+
+// proceed handles the events that need not wait any longer, in order of arrival.
+func (l *Link) proceed(now time.Time) {
+	for i := 0; i < len(l.later); {
+		w := l.later[i]
+		if l.behind(w.event, i) || l.early(w.event) && now.Before(w.until) && len(l.later) <= maxLater {
+			i++
+			continue
+		}
+		l.later, i = slices.Delete(l.later, i, i+1), 0
+		l.act(w.event)
+	}
+	if len(l.later) > 0 && !l.alarmed {
+		l.alarmed = true
+		time.AfterFunc(l.later[0].until.Sub(now), func() {
+			l.inbox.Post(func() {
+				l.alarmed = false
+				l.proceed(time.Now())
+			})
+		})
+	}
+}
+
+// behind reports whether one of the first n events that wait is of the same channel.
+func (l *Link) behind(e event, n int) bool {
+	ids := e.channels()
+	return slices.ContainsFunc(l.later[:n], func(w later) bool { return slices.Contains(ids, w.get("Unique-ID")) })
+}
+
+// channels returns the identifiers of the channels that an event is about.
+func (e event) channels() []string {
+	switch id, member := e.get("Unique-ID"), e.get("CC-Member-Session-UUID"); {
+	case e.get("Event-Name") == "CHANNEL_BRIDGE":
+		return []string{e.get("Bridge-A-Unique-ID"), e.get("Bridge-B-Unique-ID")}
+	case member != "":
+		return []string{member}
+	case id != "":
+		return []string{id}
+	}
+	return nil
+}
+
+// ending reports whether the end of a channel waits.
+func (l *Link) ending(id string) bool {
+	return slices.ContainsFunc(l.later, func(w later) bool {
+		return w.get("Unique-ID") == id && w.get("Event-Name") == "CHANNEL_HANGUP"
+	})
+}
+
+// early reports whether another event must come first. When the time is over, the event is handled without it.
+func (l *Link) early(e event) bool {
+	id := e.get("Unique-ID")
+	ch := l.channels[id]
+	switch name := e.get("Event-Name"); {
+	case name == "CHANNEL_CREATE":
+		return l.joinsEarly(e)
+	case name == "CHANNEL_BRIDGE":
+		return l.channel(e.get("Bridge-A-Unique-ID")) == nil || l.channel(e.get("Bridge-B-Unique-ID")) == nil
+	case ch == nil || ch.virtual || ch.id != id:
+		return false
+	case name == "CHANNEL_HANGUP":
+		return l.endsEarly(ch, e)
+	case name == "CHANNEL_UNHOLD" && !ch.call.joining, e.get("Action") == "del-member": // alone, or because the channel ends?
+		return !slices.ContainsFunc(l.later[1+slices.IndexFunc(l.later, func(w later) bool { return w.get("Unique-ID") == id }):],
+			func(w later) bool { return w.get("Unique-ID") == id })
+	}
+	return false
+}
+
+// joinsEarly reports whether it is unclear in which call a new channel is: nothing is known of the channel that calls
+// it, or that one has not left the party to which it talked, or that rang, before.
+func (l *Link) joinsEarly(e event) bool {
+	of := e.get("Other-Leg-Unique-ID")
+	if e.get("Call-Direction") == "inbound" || of == "" || e.get("variable_loopback_leg") != "" {
+		return false
+	}
+	from := l.channel(of)
+	if from == nil {
+		return true
+	}
+	device, _ := numberOf(e)
+	return from.call.room == "" && slices.ContainsFunc(from.call.Parties, func(o *channel) bool {
+		return o != from && !o.virtual && o.told() && (!o.calls() || o.Device != device)
+	})
+}
+
+// endsEarly reports whether it is unclear why a channel has ended: another one has been answered, transferred the
+// call, or hung up before.
+func (l *Link) endsEarly(ch *channel, e event) bool {
+	c := ch.call
+	another := func(is func(o *channel) bool) bool {
+		return slices.ContainsFunc(c.Parties, func(o *channel) bool { return o != ch && !o.virtual && is(o) })
+	}
+	switch cause := e.get("Hangup-Cause"); {
+	case ch.leaves || c.sending != nil && c.sending.from == ch || e.get("variable_transfer_disposition") == "recv_replace":
+		return false
+	case e.get("variable_transfer_disposition") == "replaced": // the channel that transfers says so when it ends
+		return true
+	case ch.made != nil && !ch.made.done && ch.calls(): // the device may be called at another telephone
+		return true
+	case cause == "LOSE_RACE":
+		return !another(func(o *channel) bool { return !o.Inbound && o.State == uacsta.Connected })
+	}
+	// The telephone itself, or another party?
+	return e.get("variable_sip_term_status") == "" && e.get("variable_last_bridge_hangup_cause") != "" &&
+		another(func(o *channel) bool { return !l.ending(o.id) })
+}

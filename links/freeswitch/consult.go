@@ -205,7 +205,7 @@ func (l *Link) recall(parked []*channel, then func(error)) {
 		}
 		talks := l.channels[id]
 		switch alone := l.channels[ch.id] == ch && len(ch.call.Parties) == 1; {
-		case !alone || !words.MatchString(id) || id == "_undef_":
+		case !alone || !words.MatchString(id) || id == undefined:
 		case talks == nil:
 			l.kill(ch)
 		case talks == ch:

@@ -62,7 +62,10 @@ type Link struct {
 	calls    map[string]*call
 	parties  map[string]map[*channel]int // by number and trunk, with the sequence number of each connection
 	arrivals int                         // sequence number of the last connection
-	before   []former                    // channels older than the link, until all are known
+	before   []*former                   // channels older than the link, until all are known
+	earlier  map[string]*channel         // those of the last connection, until then
+	reading  bool                        // until then, events wait
+	unread   []event                     // that wait
 	loops    map[string]string           // channels of mod_loopback, with those that call by them
 	later    []later                     // events that wait
 	alarmed  bool                        // until the first of them has waited for long enough
@@ -139,7 +142,7 @@ func (l *Link) serve(ctx context.Context, nc net.Conn, up proxy.Upcalls) error {
 	l.begin(up)
 	defer l.watch.Reset(nil)
 	deliver := l.inbox.Open()
-	s := newSocket(nc, l.cfg.Timeout, l.cfg.Log, func(e event) { deliver(func() { l.handle(e) }) })
+	s := newSocket(nc, l.cfg.Timeout, l.cfg.Log, func(e event) { deliver(func() { l.receive(e) }) })
 	l.inbox.Guard(s.Close)
 	l.socket = s
 	ended := make(chan error, 1)
@@ -157,6 +160,10 @@ func (l *Link) begin(up proxy.Upcalls) {
 	for _, ch := range l.channels {
 		ch.quiet()
 	}
+	if !l.reading { // it had read all channels
+		l.earlier = l.channels
+	}
+	l.reading, l.unread = true, nil
 	l.channels, l.calls, l.awaited = map[string]*channel{}, map[string]*call{}, map[string]*awaited{}
 	l.loops, l.later = map[string]string{}, nil
 	l.parties, l.before = map[string]map[*channel]int{}, nil

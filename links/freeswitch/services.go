@@ -183,7 +183,7 @@ func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 		return
 	}
 	id := newID()
-	set, target := []part{form("origination_caller_id_number=%", word(to))}, l.extension(to)
+	set, target := []part{form("origination_caller_id_number=%", word(to)), form(callingFor+"=%", word(from))}, l.extension(to)
 	if s.AutoOriginate == uacsta.DoNotPrompt {
 		set, target = append(set, variables(l.cfg.AutoAnswer)), l.afterwards("transfer", target)
 	}
@@ -210,7 +210,7 @@ func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
 	id := newID()
 	c := newCall(id, from, to)
 	c.predicts = true
-	l.originate(id, l.dial(to), nil, l.extension(target), &awaited{call: c, device: to},
+	l.originate(id, l.dial(to), []part{form(callingFor+"=%", word(from))}, l.extension(target), &awaited{call: c, device: to},
 		uacsta.MakePredictiveCallResponse{InitiatedCall: uacsta.Conn(id, from)}, answer)
 }
 

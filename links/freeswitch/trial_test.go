@@ -721,7 +721,7 @@ func TestPredict(t *testing.T) {
 	tr := newTrial(t, LinkConfig{QueuePrefix: "02", Outside: "sofia/gateway/gw/{number}"}, "029500")
 	predict := uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev("029500"), CalledDirectoryNumber: uacsta.Dev("05550100")}
 	tr.must(predict)
-	tr.gives("bgapi originate {csta_call=#,ignore_early_media=true,originate_timeout=30}sofia/gateway/gw/05550100 9500 XML default\nJob-UUID: #")
+	tr.gives("bgapi originate {csta_call=#,csta_calling=029500,ignore_early_media=true,originate_timeout=30}sofia/gateway/gw/05550100 9500 XML default\nJob-UUID: #")
 	var job string
 	for job = range tr.link.awaited {
 		continue
@@ -740,7 +740,7 @@ func TestPredict(t *testing.T) {
 		tr.hears("029500", "Failed 029500 null busy")
 	}
 	tr.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("05550199"), CalledDirectoryNumber: uacsta.Dev("1001")}) // a telephone, or nothing
-	tr.gives("bgapi originate {csta_call=#,origination_caller_id_number=1001,ignore_early_media=true,originate_timeout=30}user/05550199@pbx.test 1001 XML default\nJob-UUID: #")
+	tr.gives("bgapi originate {csta_call=#,origination_caller_id_number=1001,csta_calling=05550199,ignore_early_media=true,originate_timeout=30}user/05550199@pbx.test 1001 XML default\nJob-UUID: #")
 	predict.CallingDevice = uacsta.Dev("1001")
 	tr.refused(predict, "invalidCallingDeviceID")
 }
@@ -918,6 +918,127 @@ func TestLearnReal(t *testing.T) {
 	}
 	if want := []string{"1001 connected in 1001 to 1002", "1002 connected in 1001 to 1002"}; len(tr.link.calls) != 1 || !slices.Equal(parties, want) {
 		t.Errorf("%d calls, %q, not %q", len(tr.link.calls), parties, want)
+	}
+}
+
+// there are the calls of a link: their identifiers with the devices and states, and who calls whom.
+func (tr *trial) there() []string {
+	found := make(chan []string, 1)
+	tr.link.inbox.Post(func() {
+		var list []string
+		for id, c := range tr.link.calls {
+			var parties []string
+			for _, ch := range c.Parties {
+				parties = append(parties, strings.TrimSpace(ch.Device+" "+string(ch.State)+" "+ch.Trunk))
+			}
+			list = append(list, fmt.Sprintf("%s: %s to %s: %s", id[:min(len(id), 4)], c.Calling, c.Called, strings.Join(parties, ", ")))
+		}
+		slices.Sort(list)
+		found <- list
+	})
+	return <-found
+}
+
+// learns has the link begin again, with a list of channels.
+func (tr *trial) learns(list string) {
+	tr.t.Helper()
+	done := make(chan error, 1)
+	tr.link.inbox.Post(func() {
+		tr.link.begin(tr.core)
+		tr.link.learns(list, func(err error) { done <- err })
+	})
+	if err := <-done; err != nil {
+		tr.t.Fatal(err)
+	}
+}
+
+// Channels of a real FreeSWITCH in many situations, as it lists them. What the rows do not say, variables do.
+func TestLearnShown(t *testing.T) {
+	const a, b, c, made, agent = "ea8c1de3-d13a-4b83-9f6a-1de3721452d1", "d2b98560-352c-473f-9120-5789a696a3db", "c7325e82-6e60-4de9-ad6d-5c1dac1090d1",
+		"b95e5da5-2bef-46c1-a481-b2971ac2942d", "df98d713-6354-4ca6-8627-7efef9e67ca0"
+	shown := recordings.Shown(t)
+	for title, want := range map[string][]string{
+		"two callers in a queue of the dialplan (answer, playback silence_stream)": {"2920: 1000 to 9500: 1000 connected, 029500 queued", "bab0: 1001 to 9500: 1001 connected, 029500 queued"},
+		"1001 rings":         {"ea8c: 1000 to 1001: 1000 connected, 1001 alerting"},
+		"1000 and 1001 talk": {"ea8c: 1000 to 1001: 1000 connected, 1001 connected"},
+		"1000 consults 1002, which rings; 1001 waits parked": {"d2b9: 1001 to park: 1001 connected, 1000 hold", "ea8c: 1000 to 1001: 1000 connected, 1002 alerting"},
+		"1000 consults 1002":      {"d2b9: 1001 to park: 1001 connected, 1000 hold", "ea8c: 1000 to 1001: 1000 connected, 1002 connected"},
+		"conference of a service": {"b6bc: 1000 to 1001: 1000 connected, 1001 connected, 1002 connected"},
+		"echo":                    {"c9fc: 1000 to 9196: 1000 connected"},
+		"mod_fifo":                {"8ee5: 1000 to 9800: 1000 connected, 029800 queued"},
+		"mod_callcenter, waiting or agent called":        {"9d9a: 1000 to 9700: 1000 connected, 029700 queued"},
+		"mod_callcenter, agent rings":                    {"9d9a: 1000 to 9700: 1000 connected, 1002 alerting"},
+		"MakeCall, the calling telephone rings":          {"made: 1000 to 1001: 1000 initiated"},
+		"MakeCall, the called telephone rings":           {"made: 1000 to 1001: 1000 connected, 1001 alerting"},
+		"out by the gateway carrier (and its other end)": {"dba4: 1000 to 667123: 1000 connected, 7123 connected 01carrier", "f932: 1000 to 7123: 1000 connected"},
+	} {
+		tr := newTrial(t, LinkConfig{QueuePrefix: "02", TrunkPrefix: "01", Queues: func(number string) bool { return number == "9500" }})
+		tr.database[b+" csta_waits_for"] = a
+		tr.database[made+" csta_call"], tr.database[made+" csta_calling"] = "made", "1000"
+		tr.database[agent+" cc_member_session_uuid"] = "9d9aee26-e7f5-4707-ba6f-28a13110a152"
+		tr.database["0d2327fe-95ac-402d-961b-5eaf009ac7e5 sip_gateway_name"] = "carrier"
+		if shown[title] == "" {
+			t.Fatalf("there is no %q", title)
+		}
+		tr.learns(shown[title])
+		if got := tr.there(); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, not %q", title, got, want)
+		}
+		switch title {
+		case "mod_callcenter, agent rings": // and does not answer
+			tr.tell("CHANNEL_HANGUP id=" + agent + " why=NO_ANSWER")
+			if got, want := tr.there(), []string{"9d9a: 1000 to 9700: 1000 connected, 029700 queued"}; !slices.Equal(got, want) {
+				t.Errorf("%q, not %q", got, want)
+			}
+		case "1000 consults 1002":
+			tr.tell("CHANNEL_HANGUP id=" + c + " why=NORMAL_CLEARING")
+			tr.must(uacsta.ReconnectCall{ActiveCall: uacsta.Conn(a, "1000"), HeldCall: uacsta.Conn(b, "1000")})
+		}
+	}
+}
+
+// When a link comes up again, its calls are what they were: they keep their identifiers, queues and trunks. Events that
+// come before the list count after it.
+func TestLearnAgain(t *testing.T) {
+	tr := newTrial(t, LinkConfig{QueuePrefix: "02", TrunkPrefix: "01"})
+	tr.learns(`{"row_count":0}`)
+	tr.tell(`CHANNEL_CREATE id=A dir=inbound from=5550100 to=193190
+csta::trunk Trunk=20 id=A
+csta::queue Queue=9500 id=A
+CHANNEL_ANSWER id=A
+CHANNEL_CREATE id=B dir=inbound who=1001@pbx.test to=1002
+CHANNEL_CREATE id=C of=B dir=outbound who=1002@pbx.test
+CHANNEL_CREATE id=D of=B dir=outbound who=1002@pbx.test
+CHANNEL_PROGRESS id=C`)
+	tr.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("1003"), CalledDirectoryNumber: uacsta.Dev("1004")})
+	call := tr.made()
+	tr.database["E csta_call"], tr.database["E csta_calling"] = call, "1003"
+	tr.tell("CHANNEL_CREATE id=E dir=outbound who=1003@pbx.test variable_csta_call=" + call + "\nCHANNEL_PROGRESS id=E")
+	before := tr.there()
+	list := `{"rows":[{"uuid":"A","direction":"inbound","callstate":"ACTIVE","cid_num":"5550100","dest":"193190","application":"park","call_uuid":""},
+{"uuid":"B","direction":"inbound","callstate":"EARLY","presence_id":"1001@pbx.test","cid_num":"1001","dest":"1002","application":"bridge","call_uuid":""},
+{"uuid":"C","direction":"outbound","callstate":"RINGING","presence_id":"1002@pbx.test","cid_num":"1001","dest":"1002","call_uuid":"B"},
+{"uuid":"D","direction":"outbound","callstate":"RINGING","presence_id":"1002@pbx.test","cid_num":"1001","dest":"1002","call_uuid":"B"},
+{"uuid":"E","direction":"outbound","callstate":"RINGING","presence_id":"1003@pbx.test","cid_num":"1004","dest":"1003","call_uuid":"E"}]}`
+	tr.learns(list)
+	if got := tr.there(); !slices.Equal(got, before) {
+		t.Errorf("%q, not %q", got, before)
+	}
+	done := make(chan error, 1)
+	tr.link.inbox.Post(func() {
+		tr.link.begin(tr.core)
+		tr.link.receive(event{headers: map[string]string{"Event-Name": "CHANNEL_HANGUP", "Unique-ID": "A", "Hangup-Cause": "NORMAL_CLEARING"}})
+		tr.link.receive(event{headers: map[string]string{"Event-Name": "CHANNEL_CREATE", "Unique-ID": "F", "Call-Direction": "outbound", "Other-Leg-Unique-ID": "B", "Channel-Presence-ID": "1005@pbx.test"}})
+		tr.link.receive(event{headers: map[string]string{"Event-Name": "CHANNEL_PROGRESS", "Unique-ID": "F"}})
+		tr.link.learns(list, func(err error) { done <- err })
+	})
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	want := slices.DeleteFunc(before, func(call string) bool { return strings.HasPrefix(call, "A:") })
+	want[slices.IndexFunc(want, func(call string) bool { return strings.HasPrefix(call, "B:") })] += ", 1005 alerting"
+	if got := tr.there(); !slices.Equal(got, want) {
+		t.Errorf("%q, not %q", got, want)
 	}
 }
 

@@ -273,6 +273,22 @@ func Replies(t testing.TB, name string) map[string]string {
 	return replies
 }
 
+// Shown are the channels that a FreeSWITCH has shown in several situations, by situation.
+func Shown(t testing.TB) map[string]string {
+	t.Helper()
+	data, err := files.ReadFile("show-channels.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]string{}
+	for part := range strings.SplitSeq(string(data), "# ") {
+		if title, list, found := strings.Cut(part, "\n"); found {
+			shown[title] = list
+		}
+	}
+	return shown
+}
+
 // Begin lets what was recorded happen. What there was before is told to whoever asks.
 func (p *Player) Begin() { close(p.begin) }
 
@@ -298,6 +314,12 @@ func (p *Player) play(conn net.Conn) (again bool) {
 		{"api show registrations as json", "Content-Type: api/response\nContent-Length: 15\n\n{\"row_count\":0}"},
 	} {
 		given, err := readCommand(in)
+		for err == nil && strings.HasPrefix(given, "api uuid_getvar ") { // of channels that there are
+			asked := strings.Fields(given)
+			value := p.variable(asked[2], asked[3])
+			_, _ = fmt.Fprintf(conn, "Content-Type: api/response\nContent-Length: %d\n\n%s", len(value), value)
+			given, err = readCommand(in)
+		}
 		if err != nil {
 			return false
 		}
@@ -412,6 +434,17 @@ func (p *Player) listen(conn net.Conn, in *bufio.Reader, to chan<- string, gone 
 			}
 		}
 	}
+}
+
+// variable is a variable of a channel, as its last event before the next entry has it.
+func (p *Player) variable(id, name string) string {
+	value := "_undef_"
+	for _, e := range p.entries[:p.next] {
+		if ev := e.headers(); ev["Unique-ID"] == id && ev["variable_"+name] != "" {
+			value = ev["variable_"+name]
+		}
+	}
+	return value
 }
 
 // database is mod_db: select, insert or delete, a realm, a key, and a value.
@@ -623,6 +656,9 @@ func (p *Player) there() string {
 			rows[id] = row{
 				"uuid": id, "direction": ev["Call-Direction"], "dest": ev["Caller-Destination-Number"],
 				"presence_id": ev["Channel-Presence-ID"], "call_uuid": call, "cid_num": ev["Caller-Caller-ID-Number"],
+			}
+			if name == begins && ev["Call-Direction"] == "inbound" {
+				rows[id]["call_uuid"] = "" // until it is bridged
 			}
 		}
 		if row := rows[id]; row != nil && i < p.next {

@@ -111,13 +111,13 @@ func (l *Link) crowded(what string, most int) {
 
 // shown is a row of "show channels as json".
 type shown struct {
-	UUID, Direction, Dest, CallState jsonText
-	PresenceID                       jsonText `json:"presence_id"`
-	CallUUID                         jsonText `json:"call_uuid"` // empty until the channel is bridged
-	CallerNumber                     jsonText `json:"cid_num"`
-	Dialled                          jsonText `json:"initial_dest"`
-	Application, State               jsonText
-	Data                             jsonText `json:"application_data"`
+	UUID, Direction, Name, Dest, CallState jsonText
+	PresenceID                             jsonText `json:"presence_id"`
+	CallUUID                               jsonText `json:"call_uuid"` // empty until the channel is bridged
+	CallerNumber                           jsonText `json:"cid_num"`
+	Dialled                                jsonText `json:"initial_dest"`
+	Application, State                     jsonText
+	Data                                   jsonText `json:"application_data"`
 }
 
 // jsonText is JSON text that is sanitised by legible.
@@ -140,8 +140,9 @@ type former struct {
 
 // Variables of channels from which a link that connects later learns what their rows do not say.
 const (
-	callingFor = "csta_calling"           // of a call that a service placed: the calling device
-	memberOf   = "cc_member_session_uuid" // of a channel to an agent: the caller's channel
+	callingFor = "csta_calling"            // of a call that a service placed: the calling device
+	memberOf   = "cc_member_session_uuid"  // of a channel to an agent: the caller's channel
+	otherEnd   = "other_loopback_leg_uuid" // of a channel of mod_loopback
 )
 
 // learn stores a channel that existed before the link connected.
@@ -237,6 +238,10 @@ const undefined = "_undef_"
 func (f *former) needs() []string {
 	var names []string
 	switch _, network := f.number(); {
+	case f.loops() && f.Direction == "inbound":
+		return []string{otherEnd}
+	case f.loops():
+		return nil
 	case network && f.Direction == "inbound":
 		names = append(names, "sip_gateway")
 	case network:
@@ -247,6 +252,9 @@ func (f *former) needs() []string {
 	}
 	return names
 }
+
+// loops reports whether the channel is one of mod_loopback.
+func (f *former) loops() bool { return strings.HasPrefix(string(f.Name), "loopback/") }
 
 // leads reports whether the channel is not the B leg of another one.
 func (f *former) leads() bool { return f.CallUUID == "" || f.CallUUID == f.UUID }
@@ -267,8 +275,8 @@ func (f *former) key() string {
 		return f.conference()
 	case f.variables[callingFor] != "" && f.variables[placed] != "":
 		return f.variables[placed]
-	case f.variables[memberOf] != "":
-		return f.variables[memberOf]
+	case f.variables[memberOf]+f.variables[otherEnd] != "":
+		return f.variables[memberOf] + f.variables[otherEnd]
 	case words.MatchString(id):
 		return id
 	}
@@ -296,9 +304,13 @@ func (l *Link) gather() (parked []*channel) {
 		if l.channels[string(f.UUID)] != nil || l.full() {
 			continue // an event came first
 		}
+		if f.loops() {
+			l.loops[string(f.UUID)] = f.key()
+			continue
+		}
 		key := f.key()
-		if lead := by[key]; lead != nil {
-			key = lead.key()
+		for n := 0; n < maxLoops && by[key] != nil && by[key].key() != key; n++ {
+			key = by[key].key()
 		}
 		l.readd(f, key, calls)
 		if f.Application == "park" || f.State == "CS_PARK" {

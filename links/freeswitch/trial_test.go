@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/tests/recordings"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -1037,7 +1038,18 @@ CHANNEL_PROGRESS id=C`)
 	}
 	want := slices.DeleteFunc(before, func(call string) bool { return strings.HasPrefix(call, "A:") })
 	want[slices.IndexFunc(want, func(call string) bool { return strings.HasPrefix(call, "B:") })] += ", 1005 alerting"
-	if got := tr.there(); !slices.Equal(got, want) {
+	wait.For(t, strings.Join(want, "; "), func() bool { return slices.Equal(tr.there(), want) })
+}
+
+// A channel of mod_loopback is no device: what it calls, its caller calls.
+func TestLearnLoopback(t *testing.T) {
+	tr := newTrial(t, LinkConfig{})
+	tr.database["Y other_loopback_leg_uuid"] = "X"
+	tr.learns(`{"rows":[{"uuid":"A","direction":"inbound","callstate":"EARLY","presence_id":"1001@pbx.test","cid_num":"1001","dest":"1002","call_uuid":""},
+{"uuid":"X","name":"loopback/1003-a","direction":"outbound","callstate":"RINGING","dest":"1003","call_uuid":"A"},
+{"uuid":"Y","name":"loopback/1003-b","direction":"inbound","callstate":"RINGING","dest":"1003","call_uuid":""},
+{"uuid":"C","direction":"outbound","callstate":"RINGING","presence_id":"1003@pbx.test","cid_num":"1001","dest":"1003","call_uuid":"Y"}]}`)
+	if got, want := tr.there(), []string{"A: 1001 to 1002: 1001 connected, 1003 alerting"}; !slices.Equal(got, want) {
 		t.Errorf("%q, not %q", got, want)
 	}
 }

@@ -2,6 +2,7 @@ package tests
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/md5"
 	"crypto/rand"
 	"crypto/tls"
@@ -28,6 +29,7 @@ type handset struct {
 	number    string
 	password  string
 	server    string // host:port
+	domain    string // of its addresses; empty: the server
 	contact   string
 
 	mu      sync.Mutex
@@ -265,9 +267,10 @@ type sipDialog struct {
 
 // dialog prepares a dialog with a number at the server.
 func (h *handset) dialog(to string) *sipDialog {
+	host := cmp.Or(h.domain, h.server)
 	return &sipDialog{
-		h: h, callID: random(), local: fmt.Sprintf("<sip:%s@%s>;tag=%s", h.number, h.server, random()),
-		remote: fmt.Sprintf("<sip:%s@%s>", to, h.server), target: fmt.Sprintf("sip:%s@%s", to, h.server),
+		h: h, callID: random(), local: fmt.Sprintf("<sip:%s@%s>;tag=%s", h.number, host, random()),
+		remote: fmt.Sprintf("<sip:%s@%s>", to, host), target: fmt.Sprintf("sip:%s@%s", to, host),
 	}
 }
 
@@ -275,14 +278,25 @@ func (h *handset) dialog(to string) *sipDialog {
 func (d *sipDialog) ask(method string, headers []string, body string) *sipText {
 	d.h.t.Helper()
 	m := d.begin(method, headers, body).final()
-	if m.code() == 401 {
+	if credentials := d.credentials(m, method); credentials != "" {
 		if method == "INVITE" {
 			d.ack(m)
 		}
-		m = d.begin(method, append(slices.Clone(headers), d.h.credentials(m.header("WWW-Authenticate"), method, d.target)), body).final()
+		m = d.begin(method, append(slices.Clone(headers), credentials), body).final()
 	}
 	d.lastAnswer = m
 	return m
+}
+
+// credentials answers the challenge in a response; they are empty when there is none.
+func (d *sipDialog) credentials(m *sipText, method string) string {
+	switch m.code() {
+	case 401:
+		return d.h.credentials(m.header("WWW-Authenticate"), method, d.target)
+	case 407:
+		return "Proxy-" + d.h.credentials(m.header("Proxy-Authenticate"), method, d.target)
+	}
+	return ""
 }
 
 // begin sends a request of the dialog.
@@ -295,11 +309,12 @@ func (d *sipDialog) begin(method string, headers []string, body string) *asking 
 func (d *sipDialog) challenged(headers []string, body string) *asking {
 	d.h.t.Helper()
 	m := d.begin("INVITE", headers, body).final()
-	if m.code() != 401 {
+	credentials := d.credentials(m, "INVITE")
+	if credentials == "" {
 		d.h.t.Fatalf("INVITE without credentials: %s", m.start)
 	}
 	d.ack(m)
-	return d.begin("INVITE", append(slices.Clone(headers), d.h.credentials(m.header("WWW-Authenticate"), "INVITE", d.target)), body)
+	return d.begin("INVITE", append(slices.Clone(headers), credentials), body)
 }
 
 // follow stores the tag and target of a response.
@@ -409,8 +424,9 @@ func (h *handset) registerAs(number string, headers ...string) *sipText {
 	h.cseq += 2
 	cseq := h.cseq
 	h.mu.Unlock()
-	uri := "sip:" + h.server
-	aor := fmt.Sprintf("<sip:%s@%s>", number, h.server)
+	host := cmp.Or(h.domain, h.server)
+	uri := "sip:" + host
+	aor := fmt.Sprintf("<sip:%s@%s>", number, host)
 	headers = append([]string{"From: " + aor + ";tag=" + random(), "To: " + aor, "Call-ID: reg-" + h.number + h.conn.LocalAddr().String()}, headers...)
 	m := h.begin("REGISTER", uri, cseq, headers, "").final()
 	if m.code() == 401 {

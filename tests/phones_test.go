@@ -114,16 +114,16 @@ func (o *overseer) until(device, event string) *uacsta.Message {
 }
 
 // calls returns the connections of a device.
-func (o *overseer) calls(device string) []uacsta.ConnectionID {
+func (c *xmlClient) calls(device string) []uacsta.ConnectionID {
 	var list []uacsta.ConnectionID
-	res := o.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)})
+	res := c.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)})
 	var snapshot uacsta.SnapshotDeviceResponse
 	if err := res.Decode(&snapshot); err != nil {
-		o.t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	if data := snapshot.CrossRefIDorSnapshotData.SnapshotData; data != nil {
-		for _, c := range data.SnapshotDeviceResponseInfo {
-			list = append(list, c.ConnectionIdentifier)
+		for _, own := range data.SnapshotDeviceResponseInfo {
+			list = append(list, own.ConnectionIdentifier)
 		}
 	}
 	return list

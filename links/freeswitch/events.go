@@ -64,7 +64,7 @@ func (l *Link) act(e event) {
 		l.voice(ch, e)
 	case name == "CHANNEL_HOLD":
 		l.deliver(ch.call.Hold(ch, uacsta.CauseNormal)...)
-	case name == "CHANNEL_UNHOLD" && !l.ending(id):
+	case name == "CHANNEL_UNHOLD" && !l.ends(id):
 		if ch.holds = false; !ch.call.joining {
 			l.deliver(ch.call.Retrieve(ch, uacsta.CauseNormal)...)
 		}
@@ -154,18 +154,8 @@ func (l *Link) created(e event) {
 // caller returns the channel whose call a new channel joins, or nil if it starts a call of its
 // own.
 func (l *Link) caller(ch *channel, e event) *channel {
-	if ch.Inbound {
-		return nil
-	}
-	from := l.channel(e.get("Other-Leg-Unique-ID"))
-	if from == nil {
-		from = l.channels[l.offers[ch.Device]]
-		delete(l.offers, ch.Device)
-		if ch.Network || from != nil && from.call.queue == "" {
-			return nil
-		}
-	}
-	if from == nil || from.call.full() {
+	from := l.channel(e.caller())
+	if ch.Inbound || from == nil || from.call.full() {
 		return nil
 	}
 	return from
@@ -443,8 +433,7 @@ func (l *Link) service(device string, in bool) {
 const (
 	maxDevices  = 100000
 	maxChannels = 20000
-	maxParties  = 200  // in one call
-	maxLoops    = 10   // channels of mod_loopback that call one another
-	maxOffers   = 1000 // to agents that have not been called yet
-	maxAgent    = 200  // octets of a User-Agent
+	maxParties  = 200 // in one call
+	maxLoops    = 10  // channels of mod_loopback that call one another
+	maxAgent    = 200 // octets of a User-Agent
 )

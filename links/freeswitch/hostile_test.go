@@ -257,14 +257,13 @@ func TestFlood(t *testing.T) {
 			{"Event-Name": n},
 			{"Event-Name": "CUSTOM", "Event-Subclass": "sofia::register", "from-user": "r" + n, "profile-name": n, "user-agent": n},
 			{"Event-Name": "CUSTOM", "Event-Subclass": "sofia::gateway_state", "Gateway": n},
-			{"Event-Name": "CUSTOM", "Event-Subclass": "callcenter::info", "CC-Action": "agent-offering", "CC-Agent": n, "CC-Member-Session-UUID": "0"},
 			{"Event-Name": "CUSTOM", "Event-Subclass": "conference::maintenance", "Action": "add-member", "Conference-Name": n, "Unique-ID": "0"},
 			{"Event-Name": "PHONE_FEATURE_SUBSCRIBE", "user": n, "profile_name": n},
 		}...)
 	}
 	for what, size := range map[string][2]int{
 		"channels": {len(l.channels), maxChannels}, "calls": {len(l.calls), maxChannels}, "parties": {len(l.parties), maxChannels}, "devices": {len(l.devices), maxDevices},
-		"profiles": {len(l.profiles), maxDevices}, "waiting": {len(l.waiting), maxDevices}, "offers": {len(l.offers), maxOffers}, "features": {len(l.features), maxDevices},
+		"profiles": {len(l.profiles), maxDevices}, "waiting": {len(l.waiting), maxDevices}, "features": {len(l.features), maxDevices},
 		"commands": {l.socket.Waiting(), maxWaiting}, "calls to place": {len(l.awaited), 0}, "connections of one call": {len(l.calls["0"].Parties), maxParties},
 	} {
 		if size[0] > size[1] {

@@ -337,7 +337,7 @@ func (l *Link) room(e event) {
 			l.deliver(notices...)
 		}
 	case "del-member":
-		if room != nil && room.call == ch.call && !l.ending(ch.id) { // it continues elsewhere
+		if room != nil && room.call == ch.call && !l.ends(ch.id) { // it continues elsewhere
 			l.cleared(ch, uacsta.CauseNormalClearing)
 			ch.State = uacsta.Connected
 			l.add(newCall(newID(), ch.Device, ""), ch)

@@ -1,6 +1,7 @@
 package freeswitch
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -70,11 +71,24 @@ func (e event) channels() []string {
 	return nil
 }
 
-// ending reports whether the end of a channel waits.
-func (l *Link) ending(id string) bool {
-	return slices.ContainsFunc(l.later, func(w later) bool {
-		return w.get("Unique-ID") == id && w.get("Event-Name") == "CHANNEL_HANGUP"
-	})
+// ending returns the end of a channel if it waits.
+func (l *Link) ending(id string) (e event, waits bool) {
+	i := slices.IndexFunc(l.later, func(w later) bool { return w.get("Unique-ID") == id && w.get("Event-Name") == "CHANNEL_HANGUP" })
+	if i < 0 {
+		return event{}, false
+	}
+	return l.later[i].event, true
+}
+
+// ends reports whether the end of a channel waits.
+func (l *Link) ends(id string) bool {
+	_, waits := l.ending(id)
+	return waits
+}
+
+// follows reports whether FreeSWITCH ended a channel because of another one: its telephone did not.
+func (e event) follows() bool {
+	return e.get("variable_sip_term_status") == "" && e.get("variable_last_bridge_hangup_cause") != ""
 }
 
 // early reports whether another event must come first. When the time is over, the event is handled without it.
@@ -86,6 +100,8 @@ func (l *Link) early(e event) bool {
 		return l.joinsEarly(e)
 	case name == "CHANNEL_BRIDGE":
 		return l.channel(e.get("Bridge-A-Unique-ID")) == nil || l.channel(e.get("Bridge-B-Unique-ID")) == nil
+	case name == "CUSTOM" && e.enters():
+		return l.entersEarly(e)
 	case ch == nil || ch.virtual || ch.id != id:
 		return false
 	case name == "CHANNEL_HANGUP":
@@ -100,7 +116,7 @@ func (l *Link) early(e event) bool {
 // joinsEarly reports whether it is unclear in which call a new channel is: nothing is known of the channel that calls
 // it, or that one has not left the party to which it talked, or that rang, before.
 func (l *Link) joinsEarly(e event) bool {
-	of := e.get("Other-Leg-Unique-ID")
+	of := e.caller()
 	if e.get("Call-Direction") == "inbound" || of == "" || e.get("variable_loopback_leg") != "" {
 		return false
 	}
@@ -111,6 +127,24 @@ func (l *Link) joinsEarly(e event) bool {
 	device, _ := numberOf(e)
 	return from.call.room == "" && slices.ContainsFunc(from.call.Parties, func(o *channel) bool {
 		return o != from && !o.virtual && o.told() && (!o.calls() || o.Device != device)
+	})
+}
+
+// caller returns the channel that calls a new one, or the one for which mod_callcenter calls it.
+func (e event) caller() string {
+	return cmp.Or(e.get("Other-Leg-Unique-ID"), e.get("variable_cc_member_session_uuid"))
+}
+
+// enters reports whether a channel begins to wait in a queue.
+func (e event) enters() bool {
+	return e.get("CC-Action") == "member-queue-start" || e.get("FIFO-Action") == "push" || e.get("Valet-Extension") != "" || e.get("Event-Subclass") == "csta::queue"
+}
+
+// entersEarly reports whether a channel that begins to wait has not left the party to which it talked before.
+func (l *Link) entersEarly(e event) bool {
+	return slices.ContainsFunc(e.channels(), func(id string) bool {
+		ch := l.channels[id]
+		return ch != nil && ch.with() != nil
 	})
 }
 
@@ -131,7 +165,8 @@ func (l *Link) endsEarly(ch *channel, e event) bool {
 	case cause == "LOSE_RACE":
 		return !another(func(o *channel) bool { return !o.Inbound && o.State == uacsta.Connected })
 	}
-	// The telephone itself, or another party?
-	return e.get("variable_sip_term_status") == "" && e.get("variable_last_bridge_hangup_cause") != "" &&
-		another(func(o *channel) bool { return !l.ending(o.id) })
+	return e.follows() && another(func(o *channel) bool {
+		other, waits := l.ending(o.id)
+		return !waits || !other.follows()
+	})
 }

@@ -70,7 +70,6 @@ type Link struct {
 	later    []later                     // events that wait
 	alarmed  bool                        // until the first of them has waited for long enough
 	awaited  map[string]*awaited         // calls that services place, by identifier
-	offers   map[string]string           // by agent: the channel for which mod_callcenter calls the agent
 	parts    map[string]int              // waiting calls by queue device
 	devices  map[string]bool             // known devices: whether in service
 	profiles map[string]profile          // of registered devices
@@ -167,7 +166,7 @@ func (l *Link) begin(up proxy.Upcalls) {
 	l.channels, l.calls, l.awaited = map[string]*channel{}, map[string]*call{}, map[string]*awaited{}
 	l.loops, l.later = map[string]string{}, nil
 	l.parties, l.before = map[string]map[*channel]int{}, nil
-	l.offers, l.parts, l.devices, l.profiles = map[string]string{}, map[string]int{}, map[string]bool{}, map[string]profile{}
+	l.parts, l.devices, l.profiles = map[string]int{}, map[string]bool{}, map[string]profile{}
 	l.features, l.waiting, l.played = map[string]*settings{}, map[string]bool{}, false
 }
 

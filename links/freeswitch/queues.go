@@ -1,7 +1,6 @@
 package freeswitch
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -71,13 +70,6 @@ func (l *Link) callcenter(e event) {
 	case "member-queue-start":
 		c.queue = queue
 		l.enqueue(c, queue, uacsta.CauseEnteringDistribution)
-	case "agent-offering":
-		if len(l.offers) >= maxOffers { // forget offers whose caller is gone: those agents were never called
-			maps.DeleteFunc(l.offers, func(_, caller string) bool { return l.channels[caller] == nil })
-		}
-		if len(l.offers) < maxOffers {
-			l.offers[local(e.get("CC-Agent"))] = member.id
-		}
 	case "member-queue-end":
 		cause := uacsta.CauseNormalClearing
 		if strings.Contains(e.get("CC-Cancel-Reason"), "TIMEOUT") {

@@ -88,7 +88,7 @@ var wanted = func() map[string]bool {
 		variable_originate_failed_cause variable_sip_term_status variable_last_bridge_hangup_cause variable_csta_call
 		variable_loopback_leg variable_other_loopback_from_uuid variable_other_loopback_leg_uuid DTMF-Digit
 		Playback-File-Path Playback-Status Record-File-Path Record-Completion-Cause Application-Data Application-Response
-		CC-Action CC-Agent CC-Cancel-Reason CC-Member-Session-UUID CC-Queue FIFO-Action FIFO-Name Action Valet-Extension Conference-Name
+		CC-Action CC-Cancel-Reason CC-Member-Session-UUID variable_cc_member_session_uuid CC-Queue FIFO-Action FIFO-Name Action Valet-Extension Conference-Name
 		Queue Trunk From To Reason Gateway State Ping-Status from-user user user-agent profile-name profile_name call-id ringCount
 		Feature-Action Feature-Enabled Action-Name Action-Value MWI-Message-Account MWI-Messages-Waiting`) {
 		names[name] = true

@@ -259,7 +259,7 @@ callcenter::info CC-Action=member-queue-start CC-Queue=9700@pbx.test CC-Member-S
 `
 
 func offered(agent, id string) string {
-	return fmt.Sprintf("callcenter::info CC-Action=agent-offering CC-Agent=%s@pbx.test CC-Member-Session-UUID=A\nCHANNEL_CREATE id=%s dir=outbound who=%s@pbx.test\nCHANNEL_PROGRESS id=%s\n", agent, id, agent, id)
+	return fmt.Sprintf("CHANNEL_CREATE id=%s dir=outbound who=%s@pbx.test variable_cc_member_session_uuid=A\nCHANNEL_PROGRESS id=%[1]s\n", id, agent)
 }
 
 // A call that an agent does not answer goes on waiting; so it does while another one rings.
@@ -271,7 +271,9 @@ func TestQueue(t *testing.T) {
 	tr.tell("CHANNEL_HANGUP id=B why=NO_ANSWER")
 	tr.hears("1002", "Diverted 1002 null redirected")
 	tr.hears("029700", "Queued 029700 queued noAvailableAgents")
-	tr.tell(offered("1002", "C") + offered("1003", "D") + "CHANNEL_HANGUP id=C why=NO_ANSWER")
+	tr.tell(offered("1002", "C") + offered("1003", "D"))
+	tr.settle()
+	tr.tell("CHANNEL_HANGUP id=C why=NO_ANSWER")
 	tr.hears("029700", "Diverted 029700 null distributed")
 	tr.tell("CHANNEL_ANSWER id=D")
 	tr.hears("1003", "Delivered 1003 alerting distributed", "ConnectionCleared 1002 alerting callNotAnswered", "Established 1003 connected distributed")

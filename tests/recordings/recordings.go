@@ -1,15 +1,16 @@
 // Package recordings replays to tests, over an event socket, what a real FreeSWITCH and its
-// telephones did. Each .txt file is a recording of one situation, with notes on what happens.
+// telephones did. Each .txt file is a recording of one situation, with notes on what happens. Most headers were left
+// out when they were recorded; those that the link has read since are added as FreeSWITCH sends them.
 package recordings
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"embed"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -129,35 +130,24 @@ func (p *Player) often(conn net.Conn, given <-chan string) {
 	}
 }
 
-// PlayShuffled is Play of what somebody else does, with events in another order: as FreeSWITCH
-// mixes those of different channels that come at the same time.
-func PlayShuffled(t testing.TB, name string, seed uint64) *Player {
+// slack is how late FreeSWITCH may send an event, in seconds.
+const slack = 0.02
+
+// PlayShuffled is Play with events delayed as FreeSWITCH delays them: those of one channel stay in order.
+func PlayShuffled(t testing.TB, name string, foreign bool, seed uint64) *Player {
 	t.Helper()
-	p := play(t, name, true, 0, 0)
+	p := play(t, name, foreign, 0, 0)
 	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // not for secrets
-	for range 2 * len(p.entries) {
-		i := random.IntN(len(p.entries) - 1)
-		if a, b := p.entries[i], p.entries[i+1]; a.apart(b) {
-			p.entries[i], p.entries[i+1] = b, a
+	last := map[string]float64{}             // event, by channel
+	for i, e := range p.entries {
+		if ev := e.headers(); ev != nil {
+			id := ev["Unique-ID"]
+			last[id] = max(last[id], e.at+slack*random.Float64())
+			p.entries[i].at = last[id]
 		}
 	}
+	slices.SortStableFunc(p.entries, func(a, b entry) int { return cmp.Compare(a.at, b.at) })
 	return p
-}
-
-// together is how far apart events may be that change places, in seconds.
-const together = 0.05
-
-// apart reports whether two events may come the other way round.
-func (e entry) apart(o entry) bool {
-	a, b := e.headers(), o.headers()
-	first, second := a["Unique-ID"], b["Unique-ID"]
-	switch {
-	case first == "" || second == "" || first == second || math.Abs(o.at-e.at) > together:
-		return false
-	case a["Event-Name"] == begins || b["Event-Name"] == "CHANNEL_CREATE": // nothing is told of what is not there
-		return false
-	}
-	return a["Bridge-A-Unique-ID"] != second && a["Bridge-B-Unique-ID"] != second && b["Bridge-A-Unique-ID"] != first && b["Bridge-B-Unique-ID"] != first
 }
 
 func play(t testing.TB, name string, foreign bool, cut, missed int) *Player {
@@ -216,13 +206,18 @@ func (p *Player) serve(conn net.Conn) (again bool) {
 func parse(data string) []entry {
 	heads := entryHead.FindAllStringSubmatchIndex(data, -1)
 	list := make([]entry, 0, len(heads))
+	start, at := 0., 0.
 	for i, h := range heads {
 		end := len(data)
 		if i+1 < len(heads) {
 			end = heads[i+1][0]
 		}
 		e := entry{kind: data[h[2]:h[3]], text: data[h[1]:end]}
-		_, _ = fmt.Sscanf(data[h[4]:h[5]], "+%f", &e.at)
+		if _, err := fmt.Sscanf(data[h[4]:h[5]], "+%f", &e.at); err == nil && start+e.at < at { // another part of the recording
+			start = at
+		}
+		at = start + e.at
+		e.at = at
 		list = append(list, e)
 	}
 	return list

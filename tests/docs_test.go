@@ -89,7 +89,7 @@ func part(t *testing.T, file, heading string) []block {
 }
 
 // serving are commands that go on until they are ended.
-var serving = regexp.MustCompile(`^\./tr87proxy (demo|serve|simulate|monitor|watch)\b`)
+var serving = regexp.MustCompile(`^(?:\./)?tr87proxy (demo|serve|simulate|monitor|watch)\b`)
 
 // tour makes a script of the commands in a document. Those that go on run beside the others; one that serves
 // takes the place of the one before it, as in the reader's first terminal.

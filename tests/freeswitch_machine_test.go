@@ -30,8 +30,8 @@ type realSwitch struct {
 	*eventWire // between the proxy and its event socket
 
 	SIP, Outside, Carrier, Events int // ports: of telephones, of the second profile, of the network behind its gateway, of the event socket
-	Dir, Voice, Log, Password     string
-	Allowed                       string
+	Dir, Voice, Log               string
+	Domain, Password, Allowed     string
 	Users, Documented             []string
 
 	program string
@@ -41,13 +41,13 @@ type realSwitch struct {
 var instances atomic.Int32
 
 // realFreeSWITCH starts a FreeSWITCH, and skips the test if there is none on this machine. Its log is kept where
-// TR87_FREESWITCH_LOG says, at level debug.
-func realFreeSWITCH(t *testing.T) *realSwitch {
+// TR87_FREESWITCH_LOG says, at level debug. changes may change its configuration.
+func realFreeSWITCH(t *testing.T, changes ...func(*realSwitch)) *realSwitch {
 	t.Helper()
 	long(t)
 	f := &realSwitch{
 		program: freeswitchProgram(t), SIP: freePort(t), Outside: freePort(t), Carrier: freePort(t), Events: freePort(t), Dir: t.TempDir(), Log: "warning,err,crit",
-		Voice: fmt.Sprintf("127.%d.%d.%d", 100+instances.Add(1)%100, os.Getpid()>>8&255, os.Getpid()&255|1), Password: recordings.Password,
+		Voice: fmt.Sprintf("127.%d.%d.%d", 100+instances.Add(1)%100, os.Getpid()>>8&255, os.Getpid()&255|1), Domain: "pbx.test", Password: recordings.Password,
 	}
 	for i := range 20 {
 		f.Users = append(f.Users, fmt.Sprint(1000+i))
@@ -69,6 +69,9 @@ func realFreeSWITCH(t *testing.T) *realSwitch {
 			log, _ := os.ReadFile(filepath.Join(f.Dir, "freeswitch.log"))
 			_ = os.WriteFile(filepath.Join(folder, strings.ReplaceAll(t.Name(), "/", "-")+".log"), log, 0o600)
 		})
+	}
+	for _, change := range changes {
+		change(f)
 	}
 	text, err := template.ParseFiles("testdata/freeswitch.xml")
 	if err != nil {
@@ -164,7 +167,7 @@ func (f *realSwitch) tell(command string) (string, error) {
 func (f *realSwitch) telephone(number string) *telephone {
 	f.t.Helper()
 	p := newTelephone(f.t, f.SIP, number, "secret"+number)
-	p.domain = "pbx.test"
+	p.domain = f.Domain
 	if m := p.register(600); m.code() != 200 {
 		f.t.Fatal(m.start)
 	}
@@ -191,7 +194,7 @@ func (f *realSwitch) carrier() *telephone {
 func (f *realSwitch) front(more ...string) *running {
 	f.t.Helper()
 	lines := []string{
-		`devices: ["10??", "02*", "01*", "30*", "59??", "2000", "2001", "9*"]`, "domain: pbx.test", `queues: {prefix: "02", numbers: ["95??"]}`, `trunk-prefix: "01"`,
+		`devices: ["10??", "02*", "01*", "30*", "59??", "2000", "2001", "9*"]`, "domain: " + f.Domain, `queues: {prefix: "02", numbers: ["95??"]}`, `trunk-prefix: "01"`,
 		"park-lot: lot1", "outside: sofia/gateway/carrier/{number}", "session: {password: " + f.Password + "}", "timeout: 5s", "heartbeat: 5s",
 		fmt.Sprintf("messages: {folder: %s, recordings: %s, named: [{name: tone, play: 'tone_stream://%%(60000,0,440)'}]}", f.Dir, f.Dir),
 	}

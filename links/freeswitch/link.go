@@ -203,6 +203,9 @@ func (l *Link) keep(ctx context.Context, s *socket, up proxy.Upcalls) error {
 	}
 	l.ready.Store(true)
 	up.Ready()
+	if err := l.examine(s); err != nil {
+		return err
+	}
 	beat, second := time.NewTicker(l.cfg.Heartbeat), time.NewTicker(time.Second)
 	defer beat.Stop()
 	defer second.Stop()

@@ -409,6 +409,8 @@ func (p *Player) listen(conn net.Conn, in *bufio.Reader, to chan<- string, gone 
 		switch {
 		case given == "api status":
 			_, _ = io.WriteString(conn, "Content-Type: api/response\nContent-Length: 3\n\nUP\n")
+		case strings.HasPrefix(given, "api xml_locate "):
+			_, _ = io.WriteString(conn, "Content-Type: api/response\nContent-Length: 22\n\n-ERR permission denied\n")
 		case db:
 			select {
 			case <-p.begin:

@@ -71,7 +71,7 @@ var everyCause = func() string {
 // guarded returns the commands to send before a telephone consults on its channel. Where the
 // dialplan would hang the channel up because it cannot reach a device, FreeSWITCH parks it.
 func guarded(ch *channel) []instruction {
-	return []instruction{parking(ch), api("uuid_setvar_multi % originate_failed_cause=;transfer_on_fail="+everyCause+" park inline;"+waitsFor+"=%", word(ch.id), word(ch.id))}
+	return []instruction{parking(ch), api("uuid_setvar_multi % originate_failed_cause=;transfer_disposition=;continue_on_fail=;transfer_on_fail="+everyCause+" park inline;"+waitsFor+"=%", word(ch.id), word(ch.id))}
 }
 
 // consulting is what a consulting channel does: it goes through the dialplan, and is parked at the
@@ -133,6 +133,9 @@ func (l *Link) parked(ch *channel, e event) {
 	}
 	if cause, failed := causes[e.get("variable_originate_failed_cause")]; failed && !c.met {
 		l.fail(c, c.Called, cause)
+	}
+	if e.get("variable_transfer_disposition") == "recv_replace" && ch.with() != nil && c.sending == nil { // by REFER
+		c.sending = &sending{from: ch, cause: uacsta.CauseSingleStepTransfer}
 	}
 	if ch.back = true; c.sending != nil && c.sending.from == ch || ch.other() == nil {
 		l.back(ch)
@@ -356,12 +359,7 @@ func (l *Link) resume(held *channel, answer proxy.Answer, res any) {
 		answer(res, nil)
 		held.apart, held.parks, near.parks = false, false, false
 		if active != held {
-			for _, o := range active.call.Parties {
-				if o != active && !o.virtual {
-					l.kill(o)
-				}
-			}
-			l.back(active)
+			l.quit(active)
 		}
 		l.deliver(held.call.Retrieve(held, uacsta.CauseNormal)...)
 	})

@@ -45,7 +45,7 @@ func parking(ch *channel) instruction {
 
 // released returns the command that undoes what parking, waiting and guarded did.
 func released(ch *channel) instruction {
-	return api("uuid_setvar_multi % hangup_after_bridge=true;park_after_bridge=;transfer_on_fail=;"+waitsFor+"=", word(ch.id))
+	return api("uuid_setvar_multi % hangup_after_bridge=true;park_after_bridge=;transfer_on_fail=;transfer_disposition=;"+waitsFor+"=", word(ch.id))
 }
 
 // waitsFor is a variable of a waiting channel: the channel that consults. That one names itself. A
@@ -128,14 +128,21 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 // call, if it was reached, or was not.
 func (l *Link) parked(ch *channel, e event) {
 	c := ch.call
-	if ch.kept == nil || c.joining || ch.kept.call.joining {
+	switch {
+	case c.joining || ch.kept != nil && ch.kept.call.joining:
+		return
+	case ch.kept == nil:
+		if e.get("variable_csta_waits_for") == ch.id { // it consulted before the link came up
+			ch.parks = true
+			l.alone(c)
+		}
 		return
 	}
 	if cause, failed := causes[e.get("variable_originate_failed_cause")]; failed && !c.met {
 		l.fail(c, c.Called, cause)
 	}
 	if e.get("variable_transfer_disposition") == "recv_replace" && ch.with() != nil && c.sending == nil { // by REFER
-		c.sending = &sending{from: ch, cause: uacsta.CauseSingleStepTransfer}
+		c.sending = &sending{ch, referredTo(e), uacsta.CauseSingleStepTransfer}
 	}
 	if ch.back = true; c.sending != nil && c.sending.from == ch || ch.other() == nil {
 		l.back(ch)

@@ -239,11 +239,7 @@ func (l *Link) hungUp(ch *channel, e event) {
 	case l.replaces(ch, l.channels[e.get("variable_refer_uuid")]):
 		return
 	case ch.with() != nil:
-		_, to, _ := strings.Cut(e.get("variable_transfer_destination"), ":")
-		if !words.MatchString(to) {
-			to = ""
-		}
-		l.transferred(ch, to)
+		l.transferred(ch, referredTo(e))
 		return
 	}
 	sent := c.sending != nil && c.sending.from == ch
@@ -258,6 +254,15 @@ func (l *Link) hungUp(ch *channel, e event) {
 	default:
 		l.cleared(kept, cause)
 	}
+}
+
+// referredTo returns the device to which a telephone has transferred a call by REFER; "" if it is not known.
+func referredTo(e event) string {
+	_, to, _ := strings.Cut(e.get("variable_transfer_destination"), ":")
+	if !words.MatchString(to) {
+		return ""
+	}
+	return to
 }
 
 func (l *Link) gone(ch *channel, cause uacsta.EventCause) {

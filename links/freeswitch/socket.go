@@ -85,7 +85,7 @@ var wanted = func() map[string]bool {
 	for name := range strings.FieldsSeq(`Content-Type Content-Length Reply-Text Event-Name Event-Subclass Unique-ID Other-Leg-Unique-ID Bridge-A-Unique-ID
 		Bridge-B-Unique-ID Job-UUID Call-Direction Channel-Presence-ID Caller-Caller-ID-Number Caller-Destination-Number Caller-RDNIS Hangup-Cause
 		variable_sip_call_id variable_sip_gateway variable_sip_gateway_name variable_transfer_disposition variable_transfer_destination variable_refer_uuid
-		variable_originate_failed_cause variable_sip_term_status variable_last_bridge_hangup_cause variable_csta_call
+		variable_originate_failed_cause variable_sip_term_status variable_last_bridge_hangup_cause variable_csta_call variable_csta_waits_for
 		variable_loopback_leg variable_other_loopback_from_uuid variable_other_loopback_leg_uuid DTMF-Digit
 		Playback-File-Path Playback-Status Record-File-Path Record-Completion-Cause Application-Data Application-Response
 		CC-Action CC-Cancel-Reason CC-Member-Session-UUID variable_cc_member_session_uuid CC-Queue FIFO-Action FIFO-Name Action Valet-Extension Conference-Name

@@ -670,7 +670,7 @@ func consulting(t *testing.T, name string) *player {
 		held.State = uacsta.Hold
 		p.link.add(first, &held)
 		p.link.add(first, by["1002"])
-		by["1001"].kept = &held
+		by["1001"].kept, by["1003"].parks = &held, true // they have alternated
 		p.link.add(second, by["1001"])
 		p.link.add(second, by["1003"])
 	})

@@ -226,8 +226,11 @@ func (tr *trial) gave() string {
 	if len(tr.commands) == 0 {
 		return ""
 	}
-	return regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`).ReplaceAllString(tr.commands[len(tr.commands)-1], "#")
+	return identifiers.ReplaceAllString(tr.commands[len(tr.commands)-1], "#")
 }
+
+// identifiers are those that the link makes.
+var identifiers = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`)
 
 func (tr *trial) gives(want string) {
 	tr.t.Helper()

@@ -32,10 +32,10 @@ func TestAlertingBySignal(t *testing.T) {
 	x, list := handsets(t, fmt.Sprintf(`  trunks:
   - {number: "900", prefixes: ["0"], inward: [], sip: {uri: "sip:127.0.0.1:%d;transport=udp"}}
 `, port), "", "100", "101", "102")
-	isp := listenHandset(t, port, x.sip, "acme", "isp")
-	a, b, c := list[0], list[1], list[2]
 	o := x.watch("100", "101", "102", "900")
+	isp := listenHandset(t, port, x.sip, "acme", "isp")
 	o.until("900", "BackInService")
+	a, b, c := list[0], list[1], list[2]
 	check := func(what string, got []string, want ...string) {
 		t.Helper()
 		if !slices.Equal(got, want) {

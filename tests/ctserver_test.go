@@ -136,7 +136,7 @@ func (c *cardTalk) consult(own uacsta.ConnectionID) (second, third uacsta.Connec
 func TestCards(t *testing.T) {
 	t.Parallel()
 	card, at := simulator(t, "ctserver", 5)
-	tone(t, card.cmd.Dir, "beep.au", time.Hour)
+	tone(t, card.cmd.Dir, "beep.au", 10*time.Minute)
 	front := beforeCards(t, at, "")
 	c := watchCards(front)
 	own, other := c.dialUp("201", "101", "202")

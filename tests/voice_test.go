@@ -262,9 +262,9 @@ telephones:
 	x := &exchange{running: r, sip: port}
 	o := x.watch("100", "104", "900")
 	h, isp := newHandset(t, "udp", x.sip, "100", "secret100"), listenHandset(t, peer, x.sip, "acme", "isp")
+	o.until("900", "BackInService")
 	h.register(600)
 	o.until("100", "BackInService")
-	o.until("900", "BackInService")
 	hears := func(v *voice, name string) {
 		t.Helper()
 		hertz := heard[name] + announced[name]

@@ -300,6 +300,25 @@ func TestOutgoing(t *testing.T) {
 	}
 }
 
+// A file that ctserver cannot play is no message; a card that says nothing is busy.
+func TestNotPlayed(t *testing.T) {
+	b := newBench(t, Config{Timeout: 200 * time.Millisecond})
+	b.say("ring")
+	b.say("ring")
+	at := own(b.expect("Delivered"))
+	if _, err := b.ask(uacsta.AnswerCall{CallToBeAnswered: at}); err != nil {
+		t.Fatal(err)
+	}
+	b.core.ready = make(chan struct{}) // for the connection after this one
+	for _, tt := range []struct{ reply, want string }{{"arg1=ERROR argc=1", "operation/invalidMsgID"}, {"-", "systemResourceAvailibility/resourceBusy"}} {
+		b.answer("ctplayasync", tt.reply)
+		if _, err := b.ask(uacsta.PlayMessage{MessageToBePlayed: "hello", OverConnection: at}); err == nil || err.Error() != tt.want {
+			t.Errorf("%s: %v, want %s", tt.reply, err, tt.want)
+		}
+	}
+	wait.Next(t, b.core.ready, "the link after the silence")
+}
+
 // Garbage does nothing; a command without answer, a line without end and a lost connection end
 // the connection: the port is out of service, its call ends, and it comes back.
 func TestLost(t *testing.T) {

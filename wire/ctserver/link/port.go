@@ -2,7 +2,7 @@ package link
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net"
 	"reflect"
 	"time"
@@ -87,7 +87,7 @@ func (p *port) command(name string, timeout time.Duration, then func(reply *ctse
 	deliver := p.inbox.Deliverer()
 	err := p.wire.send(name, timeout, func(reply *ctserver.Line, err error) {
 		if err == nil && reply.Arg(1) == "ERROR" {
-			err = errors.New(name + " failed")
+			err = fmt.Errorf("%s %w", name, errFailed)
 		}
 		deliver(func() { then(reply, err) })
 	}, args...)

@@ -95,8 +95,7 @@ func (p *port) order(c *call, answer proxy.Answer, res any, then func(), name st
 			err = errEnded
 		}
 		if err != nil {
-			p.link.cfg.Log.Info("command refused by ctserver", "device", p.cfg.Number, "command", name, "err", err)
-			answer(nil, refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy))
+			answer(nil, p.refusal(name, err))
 			return
 		}
 		answer(res, nil)
@@ -104,8 +103,16 @@ func (p *port) order(c *call, answer proxy.Answer, res any, then func(), name st
 	}, args...)
 }
 
-// errEnded is the error of a command for a call that has ended meanwhile.
-var errEnded = errors.New("the call has ended")
+// refusal logs the error of a command, and returns what the client gets.
+func (p *port) refusal(name string, err error) error {
+	p.link.cfg.Log.Info("command refused by ctserver", "device", p.cfg.Number, "command", name, "err", err)
+	return refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
+}
+
+var (
+	errFailed = errors.New("failed")             // ctserver has answered ERROR
+	errEnded  = errors.New("the call has ended") // while a command for it went on
+)
 
 // info returns a call as a snapshot shows it.
 func (p *port) info(c *call) uacsta.SnapshotDeviceResponseInfo {

@@ -2,6 +2,7 @@ package link
 
 import (
 	"crypto/rand"
+	"errors"
 	"regexp"
 	"strconv"
 	"strings"
@@ -49,8 +50,12 @@ func (p *port) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 		args = append(args, "ignore_dtmf")
 	}
 	p.command("ctplayasync", p.link.cfg.Timeout, func(_ *ctserver.Line, err error) {
-		if err != nil {
+		switch {
+		case errors.Is(err, errFailed): // it cannot read the file
 			answer(nil, refuse(uacsta.Operation, uacsta.InvalidMsgID))
+			return
+		case err != nil:
+			answer(nil, p.refusal("ctplayasync", err))
 			return
 		}
 		answer(uacsta.PlayMessageResponse{}, nil)

@@ -58,7 +58,7 @@ func (l *Link) act(e event) {
 	case name == "CHANNEL_ANSWER" && (ch.id == id || ch.calls()):
 		l.lead(ch, id)
 		l.answered(ch, e.get("Caller-Destination-Number"))
-	case name == "CHANNEL_HANGUP" && (ch.id != id || ch.calls() && e.get("Hangup-Cause") != "PICKED_OFF") && l.leave(ch, id):
+	case name == "CHANNEL_HANGUP" && (ch.id != id || ch.calls() && e.get("Hangup-Cause") != "PICKED_OFF" || e.get("Hangup-Cause") == "LOSE_RACE") && l.leave(ch, id):
 	case ch.id != id: // it has lost the call to another telephone of the device
 	case strings.HasPrefix(name, "PLAYBACK_"), strings.HasPrefix(name, "RECORD_"), name == "CHANNEL_EXECUTE_COMPLETE":
 		l.voice(ch, e)
@@ -98,7 +98,7 @@ func (l *Link) custom(e event) {
 		l.room(e)
 	case "csta::queue", "csta::trunk", "csta::forward":
 		l.dialplan(e)
-	case "sofia::gateway_state":
+	case "sofia::gateway_state", "sofia::gateway_delete":
 		l.gateway(e)
 	default:
 		l.registered(e)
@@ -219,10 +219,10 @@ func (l *Link) answered(ch *channel, at string) {
 	case ch.comes == nil:
 		c.queue = ""
 		l.established(ch)
-		if c.predicts {
+		if c.predicts && l.queues(c.Calling) {
 			l.enqueue(c, c.Calling, uacsta.CauseMakePredictiveCall)
-			c.predicts = false
 		}
+		c.predicts = false
 	case c.room != "":
 		l.added(ch)
 	}

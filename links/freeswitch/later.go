@@ -163,7 +163,7 @@ func (l *Link) endsEarly(ch *channel, e event) bool {
 	case ch.made != nil && !ch.made.done && ch.calls(): // the device may be called at another telephone
 		return true
 	case cause == "LOSE_RACE":
-		return !another(func(o *channel) bool { return !o.Inbound && o.State == uacsta.Connected })
+		return len(ch.others) == 0 && !another(func(o *channel) bool { return !o.Inbound && o.State == uacsta.Connected })
 	}
 	return e.follows() && another(func(o *channel) bool {
 		other, waits := l.ending(o.id)

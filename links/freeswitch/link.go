@@ -122,7 +122,7 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 // subscription is the command that subscribes to events.
 const subscription = "event plain CHANNEL_CREATE CHANNEL_PROGRESS CHANNEL_PROGRESS_MEDIA CHANNEL_ANSWER CHANNEL_BRIDGE CHANNEL_HOLD CHANNEL_UNHOLD " +
 	"CHANNEL_PARK CHANNEL_HANGUP DTMF PLAYBACK_START PLAYBACK_STOP RECORD_START RECORD_STOP MESSAGE_WAITING PHONE_FEATURE_SUBSCRIBE BACKGROUND_JOB " +
-	"CUSTOM sofia::register sofia::unregister sofia::expire sofia::gateway_state callcenter::info fifo::info valet_parking::info " +
+	"CUSTOM sofia::register sofia::unregister sofia::expire sofia::gateway_state sofia::gateway_delete callcenter::info fifo::info valet_parking::info " +
 	"conference::maintenance csta::queue csta::trunk csta::forward"
 
 // Run implements proxy.Link: it connects, logs in, and serves until the connection fails,

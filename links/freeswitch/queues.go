@@ -19,6 +19,14 @@ func local(name string) string {
 // queueDevice returns the device number of a queue.
 func (l *Link) queueDevice(name string) string { return l.cfg.QueuePrefix + local(name) }
 
+// queues reports whether a device is a queue: by the prefix, or because it is no telephone.
+func (l *Link) queues(device string) bool {
+	if l.cfg.QueuePrefix != "" {
+		return strings.HasPrefix(device, l.cfg.QueuePrefix)
+	}
+	return !l.telephones(device)
+}
+
 // trunkDevice returns the device number of a gateway, or of what the dialplan calls a trunk.
 func (l *Link) trunkDevice(name string) string {
 	if !words.MatchString(name) {
@@ -166,7 +174,7 @@ func only(device string, notices []callmodel.Notice) []callmodel.Notice {
 
 // gateway handles the state of a gateway.
 func (l *Link) gateway(e event) {
-	state := e.get("State")
+	state := e.get("State") // none of a gateway that is deleted
 	up := (state == "REGED" || state == "NOREG") && e.get("Ping-Status") != "DOWN"
 	l.service(l.trunkDevice(e.get("Gateway")), up)
 }

@@ -191,13 +191,16 @@ func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 	l.originate(id, l.telephone(from), set, target, &awaited{call: c, device: from, prompts: true}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)}, answer)
 }
 
-// predict implements Make Predictive Call (ECMA-269). The called device rings first, and joins
-// the calling queue when it answers.
+// predict implements Make Predictive Call (ECMA-269). The called device rings first. When it answers, it joins
+// the calling queue, or the calling telephone rings.
 func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
 	from, to := s.CallingDevice.ID, s.CalledDirectoryNumber.ID
-	target, prefixed := strings.CutPrefix(from, l.cfg.QueuePrefix)
+	target := from
+	if l.queues(from) {
+		target = strings.TrimPrefix(from, l.cfg.QueuePrefix)
+	}
 	switch {
-	case !prefixed || !words.MatchString(target):
+	case !words.MatchString(target):
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallingDeviceID))
 		return
 	case !words.MatchString(to):

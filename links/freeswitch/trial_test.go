@@ -314,6 +314,7 @@ func TestRegisteredTwice(t *testing.T) {
 		"the second declines":                 {ring + "CHANNEL_HANGUP id=C why=USER_BUSY\nCHANNEL_ANSWER id=B\n" + ends, talked},
 		"the first declines":                  {ring + "CHANNEL_HANGUP id=B why=USER_BUSY\nCHANNEL_ANSWER id=C\n" + ends, talked},
 		"both answer":                         {ring + "CHANNEL_ANSWER id=C\nCHANNEL_ANSWER id=B\nCHANNEL_HANGUP id=B why=LOSE_RACE\n" + ends, talked},
+		"both answer, the second has it":      {ring + "CHANNEL_ANSWER id=C\nCHANNEL_ANSWER id=B\nCHANNEL_HANGUP id=C why=LOSE_RACE\n" + ends, talked},
 		"the other one ends after the caller": {ring + "CHANNEL_ANSWER id=C\n" + ends, talked},
 		"both decline": {
 			ring + "CHANNEL_HANGUP id=B why=USER_BUSY\nCHANNEL_HANGUP id=C why=CALL_REJECTED\n" + ends,
@@ -422,6 +423,8 @@ CHANNEL_CREATE id=D of=C dir=outbound to=55 variable_sip_gateway_name=gw
 CHANNEL_PROGRESS id=D`)
 	tr.hears("0121", "NetworkReached 55  newCall", "Delivered 55 alerting newCall")
 	tr.tell("sofia::gateway_state Gateway=gw State=REGED\nsofia::gateway_state Gateway=gw State=NOREG Ping-Status=DOWN\nsofia::gateway_state Gateway=g\u2028w State=REGED")
+	tr.hears("01gw", "BackInService  normal", "OutOfService  normal")
+	tr.tell("sofia::gateway_state Gateway=gw State=REGED\nsofia::gateway_delete Gateway=gw")
 	tr.hears("01gw", "BackInService  normal", "OutOfService  normal")
 	tr.tell(`CHANNEL_CREATE id=F dir=inbound from=5550100 to=193190 variable_sip_gateway=gw
 csta::trunk Trunk=21 id=F
@@ -724,7 +727,7 @@ func testAddParty(t *testing.T) {
 // A predictive call that is not answered fails at the device that requested it. Other numbers
 // are called by a gateway.
 func TestPredict(t *testing.T) {
-	tr := newTrial(t, LinkConfig{QueuePrefix: "02", Outside: "sofia/gateway/gw/{number}"}, "029500")
+	tr := newTrial(t, LinkConfig{QueuePrefix: "02", Outside: "sofia/gateway/gw/{number}"}, "1002", "029500")
 	predict := uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev("029500"), CalledDirectoryNumber: uacsta.Dev("05550100")}
 	tr.must(predict)
 	tr.gives("bgapi originate {csta_call=#,csta_calling=029500,ignore_early_media=true,originate_timeout=30}sofia/gateway/gw/05550100 9500 XML default\nJob-UUID: #")
@@ -741,13 +744,20 @@ func TestPredict(t *testing.T) {
 	tr.hears("029500", "Failed 029500 null busy")
 	for _, events := range []string{"CHANNEL_CREATE id=# dir=outbound who=1002@pbx.test", "CHANNEL_CREATE id=# dir=outbound who=1002@pbx.test\nCHANNEL_PROGRESS id=#"} {
 		predict.CalledDirectoryNumber = uacsta.Dev("1002")
+		tr.tell("sofia::register from-user=1002")
 		tr.must(predict)
 		tr.tell(strings.ReplaceAll(events+"\nCHANNEL_HANGUP id=# why=CALL_REJECTED", "#", tr.made()))
 		tr.hears("029500", "Failed 029500 null busy")
 	}
 	tr.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("05550199"), CalledDirectoryNumber: uacsta.Dev("1001")}) // a telephone, or nothing
 	tr.gives("bgapi originate {csta_call=#,origination_caller_id_number=1001,csta_calling=05550199,ignore_early_media=true,originate_timeout=30}user/05550199@pbx.test 1001 XML default\nJob-UUID: #")
-	predict.CallingDevice = uacsta.Dev("1001")
+	tr.core.told = map[string][]string{}
+	predict.CallingDevice = uacsta.Dev("1001") // no queue: it rings when the called device has answered
+	tr.must(predict)
+	tr.gives("bgapi originate {csta_call=#,csta_calling=1001,ignore_early_media=true,originate_timeout=30}user/1002@pbx.test 1001 XML default\nJob-UUID: #")
+	tr.tell(strings.ReplaceAll("CHANNEL_CREATE id=# dir=outbound who=1002@pbx.test\nCHANNEL_PROGRESS id=#\nCHANNEL_ANSWER id=#\nCHANNEL_CREATE id=D of=# dir=outbound who=1001@pbx.test\nCHANNEL_PROGRESS id=D\nCHANNEL_ANSWER id=D", "#", tr.made()))
+	tr.hears("1002", "Delivered 1002 alerting newCall", "Established 1002 connected newCall", "Delivered 1001 connected newCall", "Established 1001 connected newCall")
+	predict.CallingDevice = uacsta.Dev("10 01")
 	tr.refused(predict, "invalidCallingDeviceID")
 }
 

@@ -54,7 +54,9 @@ func TestRealFreeSWITCHDialplan(t *testing.T) {
 		t.Run(says[:4], func(t *testing.T) {
 			t.Parallel()
 			r := realFreeSWITCH(t, change).front()
-			waitFor(t, "the log line", func() bool { return strings.Contains(r.out.String(), fmt.Sprintf("msg=\"FreeSWITCH's dialplan %s\" link=fs context=default", says)) })
+			waitFor(t, "the log line", func() bool {
+				return strings.Contains(r.out.String(), fmt.Sprintf("msg=\"FreeSWITCH's dialplan %s\" link=fs context=default", says))
+			})
 			r.stop()
 		})
 	}

@@ -198,7 +198,7 @@ func (f *realSwitch) front(more ...string) *running {
 		"park-lot: lot1", "outside: sofia/gateway/carrier/{number}", "session: {password: " + f.Password + "}", "timeout: 5s", "heartbeat: 5s",
 		fmt.Sprintf("messages: {folder: %s, recordings: %s, named: [{name: tone, play: 'tone_stream://%%(60000,0,440)'}]}", f.Dir, f.Dir),
 	}
-	config := "links:\n- name: fs\n  type: freeswitch\n  addresses: [\"" + f.eventWire.address() + "\"]\n"
+	config := "links:\n- name: fs\n  type: freeswitch\n  addresses: [\"" + f.address() + "\"]\n"
 	for _, line := range lines {
 		key, _, _ := strings.Cut(line, ":")
 		for _, other := range more {

@@ -150,7 +150,7 @@ func apiUnderstood(text string) ([]string, error) {
 	}
 	shape := strings.Join(args, " ")
 	for _, known := range []string{
-		`uuid_(kill|answer|hold|phone_event|break|getvar|setvar|setvar_multi|bridge|record) .*`, `list_users user (\S+)`, `uuid_send_dtmf \S+ ([0-9*#A-D]+)(@\d+)?`,
+		`uuid_(kill|answer|hold|phone_event|break|getvar|setvar|setvar_multi|bridge|record) .*`, `list_users user (\S+)`, `uuid_(?:recv|send)_dtmf \S+ ([0-9*#A-D]+)(@\d+)?`,
 		`uuid_transfer \S+ (?:-bleg |-both )?(\S+) XML default`, `uuid_transfer \S+ (?:-bleg |-both )?conference:\S+@default inline`,
 		`uuid_transfer \S+ (?:-bleg )?'valet_park:csta (\S+) inline`, `uuid_dual_transfer \S+ 'm:\^:execute_extension:(\S+) XML,inline:set:\w+=\w+ default\^park/inline park/inline`, `uuid_broadcast \S+ (\S+) aleg`,
 	} {
@@ -224,7 +224,7 @@ var writes = []struct {
 	{
 		func(a, _ string) any {
 			return uacsta.GenerateDigits{ConnectionToSendDigits: uacsta.Conn("A", "1001"), CharactersToSend: a}
-		}, func(a, _ string) []string { return []string{"uuid_send_dtmf", a} },
+		}, func(a, _ string) []string { return []string{"uuid_recv_dtmf", a} },
 	},
 	{
 		func(a, _ string) any {

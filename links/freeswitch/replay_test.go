@@ -304,8 +304,7 @@ ConnectionCleared 1001 null normalClearing`,
 	{
 		"dtmf", []func(*player) any{
 			func(p *player) any {
-				milliseconds := 100
-				return uacsta.GenerateDigits{ConnectionToSendDigits: p.on("1001", uacsta.Connected), CharactersToSend: "12#", ToneDuration: &milliseconds}
+				return uacsta.GenerateDigits{ConnectionToSendDigits: p.on("1001", uacsta.Connected), CharactersToSend: "34"}
 			},
 		}, map[string]string{"1001": "DtmfDetected 1001  dTMFDigitDetected3\nDtmfDetected 1001  dTMFDigitDetected4\nDtmfDetected 1001  dTMFDigitDetected7"}, false,
 	},

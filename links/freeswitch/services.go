@@ -104,14 +104,22 @@ func (l *Link) perform(service any, answer proxy.Answer) {
 	}
 }
 
-// generate implements Generate Digits (ECMA-269).
+// generate implements Generate Digits (ECMA-269): the others in the call get the digits, as if the telephone's keys were
+// pressed. Those of a queue go to the waiting caller.
 func (l *Link) generate(s *uacsta.GenerateDigits, answer proxy.Answer) {
 	sent := tones(s.CharactersToSend)
 	if !sent.ok {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.CharactersToSendNotSupported))
 		return
 	}
-	ch, err := l.in(s.ConnectionToSendDigits, uacsta.Connected)
+	ch, err := l.in(s.ConnectionToSendDigits, uacsta.Connected, uacsta.Queued)
+	command := "uuid_recv_dtmf % %"
+	if err == nil && ch.virtual {
+		command = "uuid_send_dtmf % %"
+		if ch = ch.leg(); ch == nil {
+			err = errState
+		}
+	}
 	if err != nil {
 		answer(nil, err)
 		return
@@ -119,7 +127,7 @@ func (l *Link) generate(s *uacsta.GenerateDigits, answer proxy.Answer) {
 	if s.ToneDuration != nil && *s.ToneDuration > 0 {
 		sent = form("%@%", sent, count(*s.ToneDuration))
 	}
-	l.order(api("uuid_send_dtmf % %", word(ch.id), sent), answer, uacsta.GenerateDigitsResponse{})
+	l.order(api(command, word(ch.id), sent), answer, uacsta.GenerateDigitsResponse{})
 }
 
 // in returns the channel of a connection in one of the given states. Connections of queues and

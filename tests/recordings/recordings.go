@@ -289,7 +289,7 @@ func (p *Player) Begin() { close(p.begin) }
 
 // ours are the commands that a link gives itself; others in a recording are left out with their
 // replies.
-var ours = regexp.MustCompile(`^(api uuid_(hold|kill|transfer|send_dtmf|phone_event|dual_transfer|bridge|broadcast|break|record) |bgapi originate |sendevent )`)
+var ours = regexp.MustCompile(`^(api uuid_(hold|kill|transfer|recv_dtmf|phone_event|dual_transfer|bridge|broadcast|break|record) |bgapi originate |sendevent )`)
 
 // End is the device that registers at the end of a recording, so that one sees that all is told.
 const End = "9999"

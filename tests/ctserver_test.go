@@ -74,6 +74,16 @@ type cardTalk struct {
 // await waits for an event at a device, and returns its first connection.
 func (c *cardTalk) await(device, event string) uacsta.ConnectionID {
 	c.t.Helper()
+	list := c.event(device, event).Connections()
+	if len(list) == 0 {
+		return uacsta.ConnectionID{}
+	}
+	return uacsta.Conn(list[0].CallID(), list[0].DeviceID())
+}
+
+// event waits for an event at a device.
+func (c *cardTalk) event(device, event string) *uacsta.Message {
+	c.t.Helper()
 	for i := 0; ; i++ {
 		if i == len(c.early) {
 			c.early = append(c.early, c.hear())
@@ -81,11 +91,7 @@ func (c *cardTalk) await(device, event string) uacsta.ConnectionID {
 		m := c.early[i]
 		if m.Name() == event+"Event" && c.watched[m.CrossRef()] == device {
 			c.early = slices.Delete(c.early, i, i+1)
-			if len(m.Connections()) == 0 {
-				return uacsta.ConnectionID{}
-			}
-			first := m.Connections()[0]
-			return uacsta.Conn(first.CallID(), first.DeviceID())
+			return m
 		}
 	}
 }

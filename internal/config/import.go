@@ -42,6 +42,7 @@ func ImportCSTASocket(folder fs.FS, name string) (*Imported, error) {
 	}
 	out := &Imported{}
 	host, port, acl := "127.0.0.1", "3000", ""
+	heartbeat, summary := -1, -1
 	for _, p := range conf.Params {
 		switch {
 		case strings.Contains(p.Value, "$${"):
@@ -58,6 +59,10 @@ func ImportCSTASocket(folder fs.FS, name string) (*Imported, error) {
 			port = p.Value
 		case strings.EqualFold(p.Name, "apply-inbound-acl"):
 			acl = p.Value
+		case strings.Contains(p.Name, "status") && seconds(p.Value) > 0:
+			heartbeat = seconds(p.Value)
+		case strings.Contains(p.Name, "dump") && seconds(p.Value) >= 0:
+			summary = seconds(p.Value)
 		default:
 			out.note("%s is %q: there is no such setting here", p.Name, p.Value)
 		}
@@ -65,6 +70,12 @@ func ImportCSTASocket(folder fs.FS, name string) (*Imported, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Made from %q. Programs find the same address and the same device numbers.\n\n", name)
 	fmt.Fprintf(&b, "sip:\n  listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]\n\nxml:\n  listen: [{transport: tcp, address: %q}]\n\n", net.JoinHostPort(host, port))
+	if heartbeat > 0 {
+		fmt.Fprintf(&b, "heartbeat: %ds   # SystemStatus to clients that register for it\n\n", heartbeat)
+	}
+	if summary >= 0 {
+		fmt.Fprintf(&b, "log: {status-interval: %ds}   # a summary of clients and links\n\n", summary)
+	}
 	who := out.networks(folder, acl, host)
 	if len(who.deny) > 0 {
 		b.WriteString("# These may not even connect.\naddresses:\n  deny:\n")
@@ -93,6 +104,15 @@ func ImportCSTASocket(folder fs.FS, name string) (*Imported, error) {
 	out.note("the dialplan: put the application event in place of csta_trigger_queue, csta_trigger_trunk_inbound and csta_trigger_trunk_outbound, as docs/freeswitch.md says")
 	out.YAML = b.String()
 	return out, nil
+}
+
+// seconds parses an interval of the module, of at most a day. It returns -1 if it is none.
+func seconds(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > 24*3600 {
+		return -1
+	}
+	return n
 }
 
 func (i *Imported) note(format string, args ...any) {

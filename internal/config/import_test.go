@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
@@ -19,6 +20,9 @@ const cstaSocket = `<configuration name="csta_socket.conf" description="CSTA Int
     <param name="apply-inbound-acl" value="csta"/>
     <param name="uacsta" value="b2bua
 no"/>
+    <param name="system-status-timer" value="30"/>
+    <param name="dump-interval" value="60"/>
+    <param name="dump-everything" value="sometimes"/>
   </settings>
 </configuration>`
 
@@ -44,12 +48,15 @@ func TestImportCSTASocket(t *testing.T) {
 	if len(c.Trusted) != 1 || len(c.Addresses.Deny) != 1 || len(c.Addresses.Allow) != 0 {
 		t.Fatalf("%v %+v", c.Trusted, c.Addresses)
 	}
+	if c.Heartbeat != 30*time.Second || c.Log.StatusInterval != time.Minute {
+		t.Errorf("SystemStatus comes every %v, a summary every %v", c.Heartbeat, c.Log.StatusInterval)
+	}
 	got := []string{c.Front("xml").(*xmlfront.Settings).Listen[0].Address, c.Trusted[0].Address, c.Addresses.Deny[0], link.Addresses[0], link.Queues.Prefix, link.TrunkPrefix}
 	if want := []string{"0.0.0.0:3001", "192.168.7.0/24", "192.168.7.66/32", "10.1.1.1:8024", "02", "01"}; !slices.Equal(got, want) {
 		t.Errorf("%v is made, not %v", got, want)
 	}
 	notes := strings.Join(out.Notes, "\n")
-	for _, want := range []string{`uacsta is "b2bua\nno": there is no such setting`, `type "allow", domain "pbx"`, "everybody knows: change it", "links[0].domain", "csta_trigger_queue"} {
+	for _, want := range []string{`uacsta is "b2bua\nno": there is no such setting`, `dump-everything is "sometimes"`, `type "allow", domain "pbx"`, "everybody knows: change it", "links[0].domain", "csta_trigger_queue"} {
 		if !strings.Contains(notes, want) {
 			t.Errorf("nothing is said of %s:\n%s", want, notes)
 		}

@@ -355,6 +355,13 @@ func (w *eventWire) cut() {
 	w.pairs = nil
 }
 
+// connected reports whether a link has connected.
+func (w *eventWire) connected() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.pairs) > 0
+}
+
 // down breaks the connections and lets no new one through, until up.
 func (w *eventWire) down() {
 	w.mu.Lock()

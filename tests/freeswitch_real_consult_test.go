@@ -409,7 +409,7 @@ func TestRealConsultationLinkLost(t *testing.T) {
 		want int // calls of 1001
 	}{
 		{"nothing happens", func(*consulted, *leg) {}, 2},
-		{"the consulted party hangs up", func(x *consulted, far *leg) { far.hangsUp(); parked(2) }, 1},
+		{"the consulted party hangs up", func(_ *consulted, far *leg) { far.hangsUp(); parked(2) }, 1},
 		{"the waiting party hangs up", func(x *consulted, _ *leg) { x.waits.hangsUp() }, 1},
 		{"both hang up", func(x *consulted, far *leg) { x.waits.hangsUp(); far.hangsUp() }, 0},
 		{"the telephone hangs up", func(x *consulted, _ *leg) { x.near.hangsUp() }, 0},
@@ -546,4 +546,106 @@ func TestRealConferenceOfLines(t *testing.T) {
 			f.idle()
 		}
 	}
+}
+
+// A star code of the dialplan consults on the channel that the telephone has, too.
+func TestRealStarCode(t *testing.T) {
+	f := realFreeSWITCH(t)
+	phones := f.telephones("1001", "1002", "1003")
+	r := f.front()
+	consulting := []string{"Held 1002 held consultation", "ServiceInitiated 1002 active consultation", "Originated 1002 active newCall"}
+	for _, tt := range []struct {
+		name string
+		do   func(x *consulted)
+		want []string
+	}{
+		{"transferred", func(x *consulted) {
+			far := x.phones[2].rings().answers()
+			x.until("1002", "Established")
+			hearEachOther(x.waits, far)
+			x.waits.hangsUp()
+			hearEachOther(x.near, far)
+			x.until("1001", "Transfered")
+			far.hangsUp()
+			x.near.ends()
+		}, []string{"Delivered 1003 active newCall", "Established 1003 active newCall", "Transfered 1002 held transfer"}},
+		{"the consulted party hangs up", func(x *consulted) {
+			far := x.phones[2].rings().answers()
+			x.until("1002", "Established")
+			far.hangsUp()
+			x.until("1002", "Retrieved")
+			hearEachOther(x.near, x.waits)
+			x.waits.hangsUp()
+			x.near.ends()
+		}, []string{"Delivered 1003 active newCall", "Established 1003 active newCall", "ConnectionCleared 1003 active normalClearing", "ConnectionCleared 1002 active normalClearing", "Retrieved 1002 held normal"}},
+		{"rejected", func(x *consulted) {
+			x.phones[2].rings().decline(486)
+			x.until("1002", "Retrieved")
+			hearEachOther(x.near, x.waits)
+			x.near.hangsUp()
+			x.waits.ends()
+		}, []string{"Delivered 1003 active newCall", "Failed 1003 active busy", "ConnectionCleared 1003 active busy", "ConnectionCleared 1002 active normalClearing", "Retrieved 1002 held normal"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			x := &consulted{t: t, f: f, c: talkTo(r, "1001", "1002", "1003"), phones: phones, log: map[string][]string{}}
+			x.near = phones[0].dials("1002")
+			x.waits = phones[1].rings().answers()
+			x.near.up()
+			hearEachOther(x.near, x.waits)
+			x.held = uacsta.Conn(x.c.must(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("1002")}).Connections()[0].CallID(), "1002")
+			x.waits.press("*4")
+			waitFor(t, "the star code", func() bool { return strings.Contains(f.api("show channels"), ",read,") })
+			x.waits.press("1003")
+			begun := func() *uacsta.Message { return x.c.must(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("1002")}) }
+			waitFor(t, "the consultation", func() bool { return len(begun().Connections()) == 2 })
+			for _, own := range begun().Connections() {
+				if own.CallID() != x.held.CallID {
+					x.active = uacsta.Conn(own.CallID(), "1002")
+				}
+			}
+			tt.do(x)
+			want := append(slices.Clone(consulting), tt.want...)
+			heard := slices.DeleteFunc(x.log["1002"], func(line string) bool { return strings.HasPrefix(line, "Dtmf") })
+			if i := slices.Index(heard, want[0]); i < 0 || !slices.Equal(heard[i:min(i+len(want), len(heard))], want) {
+				t.Errorf("1002 hears\n%s\nnot\n%s", strings.Join(heard, "\n"), strings.Join(want, "\n"))
+			}
+			f.idle()
+		})
+	}
+}
+
+// A call that its user holds is retrieved by NOTIFY talk; a telephone that does not obey goes on holding, and no event says otherwise.
+// The calling telephone of MakeCall can be made to answer.
+func TestRealTalk(t *testing.T) {
+	f := realFreeSWITCH(t)
+	phones := f.telephones("1001", "1002")
+	r := f.front()
+	c := talkTo(r, "1001", "1002")
+	id := c.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("1001"), CalledDirectoryNumber: uacsta.Dev("1002")}).Text("callingDevice/callID")
+	first := phones[0].rings()
+	own := uacsta.Conn(id, "1001")
+	c.await("1001", "ServiceInitiated")
+	c.must(uacsta.AnswerCall{CallToBeAnswered: own})
+	first.answeredHere()
+	c.await("1001", "Originated")
+	second := phones[1].rings().answers()
+	c.await("1001", "Established")
+	hearEachOther(first, second)
+	first.hold()
+	c.await("1002", "Held")
+	c.must(uacsta.RetrieveCall{CallToBeRetrieved: own})
+	c.await("1002", "Retrieved")
+	hearEachOther(first, second)
+	phones[0].deaf.Store(true)
+	first.hold()
+	c.await("1002", "Held")
+	c.must(uacsta.RetrieveCall{CallToBeRetrieved: own})
+	if calls := c.must(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("1001")}); !strings.Contains(calls.String(), "hold") {
+		t.Errorf("who holds has the calls %s", calls)
+	}
+	first.retrieve()
+	c.await("1002", "Retrieved")
+	second.hangsUp()
+	first.ends()
+	f.idle()
 }

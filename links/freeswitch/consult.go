@@ -114,14 +114,55 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 			answer(nil, err)
 			return
 		}
-		second := *ch // the same FreeSWITCH channel, in another call
-		second.Inbound, second.kept, ch.apart = true, ch, true
 		answer(uacsta.ConsultationCallResponse{InitiatedCall: uacsta.Conn(c.ID, ch.Device)}, nil)
-		l.deliver(ch.call.Hold(ch, uacsta.CauseConsultation)...)
-		l.add(c, &second)
-		l.deliver(c.Initiate(&second, uacsta.CauseConsultation)...)
-		l.deliver(c.Originate(&second, uacsta.CauseNewCall)...)
+		l.consults(ch, c).kept.apart = true
 	})
+}
+
+// consults reports that a telephone holds its call and makes another one on the same channel.
+func (l *Link) consults(ch *channel, c *call) (second *channel) {
+	connection := *ch
+	second = &connection
+	second.Inbound, second.kept = true, ch
+	l.deliver(ch.call.Hold(ch, uacsta.CauseConsultation)...)
+	l.add(c, second)
+	l.deliver(c.Initiate(second, uacsta.CauseConsultation)...)
+	l.deliver(c.Originate(second, uacsta.CauseNewCall)...)
+	return second
+}
+
+// callOf returns the call that a new channel joins. A channel that calls while it talks consults: the
+// dialplan does that by att_xfer, for a star code. FreeSWITCH connects it again when the new channel ends.
+func (l *Link) callOf(from, ch *channel) *call {
+	c, other := from.call, from.with()
+	if other == nil || from.State != uacsta.Connected || from.kept != nil || c.sending != nil || c.room != "" || other.Device == ch.Device {
+		return c
+	}
+	second := newCall(newID(), from.Device, ch.Device)
+	l.consults(from, second).back = true
+	return second
+}
+
+// completes handles a bridge between the two calls of a consulting telephone: it has transferred the call,
+// or is back in the one that waited. It returns false if the calls are not such.
+func (l *Link) completes(a, b *channel) bool {
+	for _, ch := range slices.Concat(a.call.Parties, b.call.Parties) {
+		switch {
+		case ch.kept == nil || ch.kept.call == ch.call || ch.kept.call != a.call && ch.kept.call != b.call:
+			continue
+		case ch == a || ch == b:
+			l.back(ch)
+		default:
+			near, far := a, b
+			if near.call != ch.kept.call {
+				near, far = far, near
+			}
+			_, tell := l.unite(&pair{held: ch.kept, active: ch}, far.Device, near, far)
+			tell()
+		}
+		return true
+	}
+	return false
 }
 
 // parked handles a channel that FreeSWITCH has parked. A consulting telephone has left the active
@@ -177,6 +218,9 @@ func (l *Link) back(ch *channel) {
 		l.drop(ch, uacsta.CauseNormalClearing)
 	}
 	l.channels[held.id] = held
+	if !held.apart {
+		l.deliver(held.call.Retrieve(held, uacsta.CauseNormal)...)
+	}
 	if ch.other() == nil {
 		l.alone(c)
 	}
@@ -186,7 +230,7 @@ func (l *Link) back(ch *channel) {
 // dialplan has hung up. When it answers, it has the call that waits.
 func (l *Link) callBack(held *channel, cause uacsta.EventCause) {
 	c, near := held.call, held.with()
-	if near == nil || held.Network {
+	if near == nil || held.Network || !held.apart {
 		l.cleared(held, cause)
 		return
 	}
@@ -368,7 +412,9 @@ func (l *Link) resume(held *channel, answer proxy.Answer, res any) {
 		if active != held {
 			l.quit(active)
 		}
-		l.deliver(held.call.Retrieve(held, uacsta.CauseNormal)...)
+		if held.State == uacsta.Hold {
+			l.deliver(held.call.Retrieve(held, uacsta.CauseNormal)...)
+		}
 	})
 }
 

@@ -205,3 +205,28 @@ func TestAutoAnswerHeaders(t *testing.T) {
 	tr.gives("bgapi originate {csta_call=#,origination_caller_id_number=1002,csta_calling=1001,sip_auto_answer=true,sip_h_Alert-Info=x,ignore_early_media=true,originate_timeout=30}user/1001@pbx.test " +
 		"'unset:sip_h_Call-Info,unset:sip_h_Alert-Info,transfer:1002 XML default' inline\nJob-UUID: #")
 }
+
+// A channel that calls while it talks consults, too: the dialplan's att_xfer does that.
+func TestStarCode(t *testing.T) {
+	begin := talking + "CHANNEL_CREATE id=C of=B dir=outbound who=1003@pbx.test\nCHANNEL_PROGRESS id=C\n"
+	consulting := []string{"Held 1002 hold consultation", "ServiceInitiated 1002 initiated consultation", "Originated 1002 connected newCall", "Delivered 1003 connected newCall"}
+	cleared := "ConnectionCleared 1002 null normalClearing"
+	for name, tt := range map[string]struct {
+		events string
+		want   []string // what 1002 hears
+	}{
+		"transferred":              {"CHANNEL_ANSWER id=C\nCHANNEL_BRIDGE id=C a=C b=A\nCHANNEL_HANGUP id=B why=NORMAL_CLEARING variable_sip_term_status=200", []string{"Established 1003 connected newCall", "Transfered 1002 null transfer"}},
+		"the telephone ends first": {"CHANNEL_ANSWER id=C\nCHANNEL_HANGUP id=B why=NORMAL_CLEARING variable_sip_term_status=200\nCHANNEL_BRIDGE id=C a=C b=A", []string{"Established 1003 connected newCall", "Transfered 1002 null transfer"}},
+		"rejected":                 {"CHANNEL_HANGUP id=C why=USER_BUSY", []string{"Failed 1003 connected busy", "ConnectionCleared 1003 connected busy", cleared, "Retrieved 1002 connected normal"}},
+		"connected again":          {"CHANNEL_ANSWER id=C\nCHANNEL_BRIDGE id=B a=B b=A\nCHANNEL_HANGUP id=C why=NORMAL_CLEARING", []string{"Established 1003 connected newCall", cleared, "Retrieved 1002 connected normal"}},
+		"who waits hangs up":       {"CHANNEL_HANGUP id=A why=NORMAL_CLEARING variable_sip_term_status=200", []string{"ConnectionCleared 1001 hold normalClearing", cleared}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, LinkConfig{}, "1002")
+			tr.tell(begin)
+			tr.hears("1002", append([]string{"Delivered 1002 alerting newCall", "Established 1002 connected newCall"}, consulting...)...)
+			tr.tell(tt.events)
+			tr.hears("1002", tt.want...)
+		})
+	}
+}

@@ -129,7 +129,7 @@ func (l *Link) created(e event) {
 		return
 	}
 	if from := l.caller(ch, e); from != nil {
-		l.called(from.call, ch, e)
+		l.called(l.callOf(from, ch), ch, e)
 		return
 	}
 	c := newCall(id, e.get("Caller-Caller-ID-Number"), e.get("Caller-Destination-Number"))

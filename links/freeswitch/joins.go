@@ -27,7 +27,7 @@ func (l *Link) bridged(e event) {
 			}
 		}
 		return
-	case comes.call.joining || waits.call.joining:
+	case comes.call.joining || waits.call.joining, l.completes(comes, waits):
 		return
 	}
 	if c := comes.call; c.picked != nil || c.queued() != nil {

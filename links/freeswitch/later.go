@@ -160,6 +160,8 @@ func (l *Link) endsEarly(ch *channel, e event) bool {
 		return false
 	case e.get("variable_transfer_disposition") == "replaced": // the channel that transfers says so when it ends
 		return true
+	case ch.kept != nil && !ch.kept.apart && ch.with() != nil: // a bridge shows that it has transferred the call
+		return true
 	case ch.made != nil && !ch.made.done && ch.calls(): // the device may be called at another telephone
 		return true
 	case cause == "LOSE_RACE":

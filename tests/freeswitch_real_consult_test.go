@@ -649,3 +649,31 @@ func TestRealTalk(t *testing.T) {
 	first.ends()
 	f.idle()
 }
+
+// A program consults as soon as it hears that the call is answered.
+func TestRealConsultationAtOnce(t *testing.T) {
+	f := realFreeSWITCH(t)
+	phones := f.telephones("1001", "1002", "1003")
+	r := f.front()
+	phones[1].auto.Store(true)
+	phones[2].auto.Store(true)
+	for i := range 6 {
+		c := talkTo(r, "1001", "1002", "1003")
+		who, other := "1001", "1002"
+		if i%2 == 1 {
+			who, other = other, who
+		}
+		near := phones[0].dials("1002")
+		held := uacsta.Conn(c.await(who, "Established").CallID, who)
+		active := uacsta.Conn(c.must(uacsta.ConsultationCall{ExistingCall: held, ConsultedDevice: uacsta.Dev("1003")}).Text("initiatedCall/callID"), who)
+		c.await("1003", "Established")
+		waits, far := phones[1].rings(), phones[2].rings()
+		c.must(uacsta.ReconnectCall{HeldCall: held, ActiveCall: active})
+		c.await(other, "Retrieved")
+		far.ends()
+		hearEachOther(near, waits)
+		near.hangsUp()
+		waits.ends()
+		f.idle()
+	}
+}

@@ -230,3 +230,12 @@ func TestStarCode(t *testing.T) {
 		})
 	}
 }
+
+// A call is established when FreeSWITCH has connected the two, not before: services act on both.
+func TestEstablishedByBridge(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001")
+	tr.tell(calls1002 + "CHANNEL_ANSWER id=B of=A\nDTMF id=A DTMF-Digit=1\nCHANNEL_ANSWER id=A\nDTMF id=A DTMF-Digit=2\nCHANNEL_BRIDGE id=A a=A b=B\nDTMF id=A DTMF-Digit=3")
+	digit := "DtmfDetected 1001  dTMFDigitDetected"
+	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "Delivered 1002 connected newCall",
+		digit+"1", digit+"2", "Established 1002 connected newCall", digit+"3")
+}

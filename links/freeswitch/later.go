@@ -102,6 +102,8 @@ func (l *Link) early(e event) bool {
 		return l.channel(e.get("Bridge-A-Unique-ID")) == nil || l.channel(e.get("Bridge-B-Unique-ID")) == nil
 	case name == "CUSTOM" && e.enters():
 		return l.entersEarly(e)
+	case name == "CHANNEL_ANSWER" && ch != nil:
+		return l.answersEarly(ch, e)
 	case ch == nil || ch.virtual || ch.id != id:
 		return false
 	case name == "CHANNEL_HANGUP":
@@ -111,6 +113,19 @@ func (l *Link) early(e event) bool {
 			func(w later) bool { return w.get("Unique-ID") == id })
 	}
 	return false
+}
+
+// answersEarly reports whether FreeSWITCH has not yet connected a called telephone with the channel that calls it.
+// Before, that channel may not be answered, and no service can park or transfer the two.
+func (l *Link) answersEarly(ch *channel, e event) bool {
+	from := l.channel(e.get("Other-Leg-Unique-ID"))
+	if from == nil || from == ch || from.call != ch.call || !ch.calls() || ch.comes != nil {
+		return false
+	}
+	id := e.get("Unique-ID")
+	return !slices.ContainsFunc(l.later, func(w later) bool {
+		return w.get("Event-Name") == "CHANNEL_BRIDGE" && slices.Contains(w.channels(), id)
+	})
 }
 
 // joinsEarly reports whether it is unclear in which call a new channel is: nothing is known of the channel that calls

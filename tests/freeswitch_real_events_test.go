@@ -93,6 +93,15 @@ func TestRealRegisteredTwice(t *testing.T) {
 	list[2].rings().decline(486)
 	caller.fails()
 	w.expects("1001", "Delivered 1001 alerting newCall", "Failed 1001 fail busy", "ConnectionCleared 1001 null busy")
+	list[0].dials("71001")
+	list[1].rings()
+	list[2].rings()
+	w.expects("1001", "Delivered 1001 alerting newCall")
+	w.must(uacsta.AnswerCall{CallToBeAnswered: w.calls("1001")[0]})
+	w.expects("1001", "Established 1001 connected newCall")
+	w.must(uacsta.ClearConnection{ConnectionToBeCleared: w.calls("1001")[0]})
+	w.expects("1001", "ConnectionCleared 1001 null normalClearing")
+	f.idle()
 	w.must(call("1001", "1002")) // both answer by themselves, and FreeSWITCH ends one
 	list[1].rings()
 	list[2].rings()
@@ -102,6 +111,11 @@ func TestRealRegisteredTwice(t *testing.T) {
 	w.expects("1001", "ConnectionCleared 1001 null normalClearing")
 	other.ends()
 	f.idle()
+	list[1].unregister()
+	list[2].unregister()
+	w.expects("1001", "OutOfService normal") // once
+	f.telephone("1001")
+	w.expects("1001", "BackInService normal")
 	r.stop()
 }
 

@@ -52,12 +52,12 @@ func (l *Link) lift(s *uacsta.AnswerCall, answer proxy.Answer) {
 	case l.cfg.Answer == AnswerAuto:
 		l.originate(newID(), l.telephone(ch.Device), []part{variables(l.cfg.AutoAnswer)}, l.afterwards("intercept", word(ch.other().id)), &awaited{call: ch.call, device: ch.Device, by: ch}, res, answer)
 	default:
-		text := api("uuid_phone_event % talk", word(ch.id))
+		texts := each(ch, "uuid_phone_event % talk")
 		ask := uacsta.AnswerCall{CallToBeAnswered: ch.connection()}
 		if keys := l.keys(ch, ask, func(m Model) *Notify { return m.Answer }); keys != (instruction{}) {
-			text = keys
+			texts = []instruction{keys}
 		}
-		l.order(text, answer, res)
+		l.all(texts, func(err error) { answer(res, err) })
 	}
 }
 

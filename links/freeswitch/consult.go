@@ -419,10 +419,26 @@ func (l *Link) resume(held *channel, answer proxy.Answer, res any) {
 }
 
 // kill hangs a channel up without a request for it.
-func (l *Link) kill(ch *channel) { l.orders(clearing(ch, "uuid_kill %"), func(error) {}) }
+func (l *Link) kill(ch *channel) { l.all(each(ch, "uuid_kill %"), func(error) {}) }
 
-// clearing returns the commands that hang up all telephones of a connection.
-func clearing(ch *channel, pattern string) []instruction {
+// all sends commands one after the other, and reports an error if all of them are refused.
+func (l *Link) all(texts []instruction, done func(error)) {
+	l.order(texts[0], func(_ any, err error) {
+		if len(texts) == 1 {
+			done(err)
+			return
+		}
+		l.all(texts[1:], func(next error) {
+			if err == nil {
+				next = nil
+			}
+			done(next)
+		})
+	}, nil)
+}
+
+// each returns a command for each telephone of a connection: several while they ring.
+func each(ch *channel, pattern string) []instruction {
 	texts := make([]instruction, 1+len(ch.others))
 	texts[0] = api(pattern, word(ch.id))
 	for i, o := range ch.others {

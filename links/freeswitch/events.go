@@ -409,11 +409,44 @@ func (l *Link) registered(e event) {
 	default:
 		return
 	}
-	l.service(number, in)
+	if in {
+		l.appears(number, e.get("call-id"))
+	} else {
+		l.disappears(number, e.get("call-id"))
+	}
 	if _, known := l.devices[number]; known && in && words.MatchString(e.get("profile-name")) {
 		agent := e.get("user-agent")
 		l.profiles[number] = profile{e.get("profile-name"), agent[:min(len(agent), maxAgent)]}
 	}
+}
+
+// appears handles a registration of a telephone, which its Call-ID identifies.
+func (l *Link) appears(device, callID string) {
+	l.service(device, true)
+	if _, known := l.devices[device]; known && !slices.Contains(l.contacts[device], callID) && len(l.contacts[device]) < maxContacts {
+		l.contacts[device] = append(l.contacts[device], callID)
+	}
+}
+
+// disappears handles the end of a registration. The device may have others. FreeSWITCH does not report the end of
+// one that another one has replaced, so the link asks.
+func (l *Link) disappears(device, callID string) {
+	l.contacts[device] = slices.DeleteFunc(l.contacts[device], func(id string) bool { return id == callID })
+	if len(l.contacts[device]) == 0 {
+		delete(l.contacts, device)
+		l.service(device, false)
+		return
+	}
+	time.AfterFunc(removal, func() {
+		l.inbox.Post(func() {
+			l.row(device, "contact", func(contact string, err error) {
+				if err == nil && strings.HasPrefix(contact, "error/") {
+					delete(l.contacts, device)
+					l.service(device, false)
+				}
+			})
+		})
+	})
 }
 
 // service puts a device in or out of service.
@@ -441,4 +474,8 @@ const (
 	maxParties  = 200 // in one call
 	maxLoops    = 10  // channels of mod_loopback that call one another
 	maxAgent    = 200 // octets of a User-Agent
+	maxContacts = 20  // registrations of one device
 )
+
+// removal is how long FreeSWITCH may take to remove a registration whose end it has reported.
+const removal = time.Second

@@ -179,27 +179,30 @@ func (l *Link) firstOf(ringing []*channel, group string, done func(*channel)) {
 }
 
 // group asks for the call group of a user in the directory. "" means none.
-func (l *Link) group(user string, done func(group string, err error)) {
+func (l *Link) group(user string, done func(group string, err error)) { l.row(user, "callgroup", done) }
+
+// row asks for a column of a user's row in the directory. "" means none.
+func (l *Link) row(user, column string, done func(value string, err error)) {
 	l.query(api("list_users user %", word(user)), func(reply string, err error) {
 		if err != nil {
 			done("", errBusy)
 			return
 		}
-		done(groupOf(reply, user, l.cfg.Domain), nil)
+		done(cellOf(reply, column, user, l.cfg.Domain), nil)
 	})
 }
 
-// groupOf parses the table that list_users returns. Its first line names the columns.
-func groupOf(table, user, domain string) string {
+// cellOf parses the table that list_users returns. Its first line names the columns.
+func cellOf(table, column, user, domain string) string {
 	head, rows, _ := strings.Cut(table, "\n")
 	columns := strings.Split(strings.TrimSpace(head), "|")
-	id, home, group := slices.Index(columns, "userid"), slices.Index(columns, "domain"), slices.Index(columns, "callgroup")
-	if id < 0 || home < 0 || group < 0 {
+	id, home, at := slices.Index(columns, "userid"), slices.Index(columns, "domain"), slices.Index(columns, column)
+	if id < 0 || home < 0 || at < 0 {
 		return ""
 	}
 	for row := range strings.Lines(rows) {
 		if cells := strings.Split(strings.TrimSpace(row), "|"); len(cells) == len(columns) && cells[id] == user && cells[home] == domain {
-			return cells[group]
+			return cells[at]
 		}
 	}
 	return ""
@@ -356,19 +359,19 @@ func (l *Link) end(s *uacsta.ClearConnection, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	texts, then := clearing(ch.leg(), "uuid_kill % NORMAL_CLEARING"), func() {}
+	texts, then := each(ch.leg(), "uuid_kill % NORMAL_CLEARING"), func() {}
 	name, room := strings.CutPrefix(ch.id, roomID)
 	switch o := ch.other(); {
 	case room:
 		texts = []instruction{api("conference % hup all", word(name))}
 	case ch.virtual:
 	case l.channels[ch.id] != ch && o != nil: // it waits
-		texts, then = clearing(o, "uuid_kill % NORMAL_CLEARING"), func() { l.drop(ch, uacsta.CauseNormalClearing) }
+		texts, then = each(o, "uuid_kill % NORMAL_CLEARING"), func() { l.drop(ch, uacsta.CauseNormalClearing) }
 	case ch.kept != nil:
 		texts, then = []instruction{api("uuid_transfer % park inline", word(ch.id))}, func() { l.quit(ch) }
 	}
 	active := l.channels[ch.id]
-	l.orders(texts, func(err error) {
+	l.all(texts, func(err error) {
 		if answer(uacsta.ClearConnectionResponse{}, err); err == nil && l.there(ch) && l.channels[ch.id] == active {
 			then()
 		}

@@ -72,6 +72,7 @@ type Link struct {
 	awaited  map[string]*awaited         // calls that services place, by identifier
 	parts    map[string]int              // waiting calls by queue device
 	devices  map[string]bool             // known devices: whether in service
+	contacts map[string][]string         // Call-IDs of the registrations of each device
 	profiles map[string]profile          // of registered devices
 	features map[string]*settings        // of devices for which they were needed
 	waiting  map[string]bool             // devices with waiting messages
@@ -167,6 +168,7 @@ func (l *Link) begin(up proxy.Upcalls) {
 	l.loops, l.later = map[string]string{}, nil
 	l.parties, l.before = map[string]map[*channel]int{}, nil
 	l.parts, l.devices, l.profiles = map[string]int{}, map[string]bool{}, map[string]profile{}
+	l.contacts = map[string][]string{}
 	l.features, l.waiting, l.played = map[string]*settings{}, map[string]bool{}, false
 }
 
@@ -194,7 +196,7 @@ func (l *Link) keep(ctx context.Context, s *socket, up proxy.Upcalls) error {
 	if err := begins(ctx, l, s, "channels", maxChannels, l.learn, l.learnt); err != nil {
 		return fmt.Errorf("listing channels: %w", err)
 	}
-	registered := func(r registration) { l.service(string(r.User), true) }
+	registered := func(r registration) { l.appears(string(r.User), string(r.CallID)) }
 	if err := begins(ctx, l, s, "registrations", maxDevices, registered, func(done func(error)) { done(nil) }); err != nil {
 		return fmt.Errorf("listing registrations: %w", err)
 	}

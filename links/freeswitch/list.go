@@ -408,7 +408,8 @@ func (l *Link) again(f *former, key string) *call {
 
 // registration is a row of "show registrations as json".
 type registration struct {
-	User jsonText `json:"reg_user"`
+	User   jsonText `json:"reg_user"`
+	CallID jsonText `json:"token"`
 }
 
 // found determines where a channel that existed before the link is: in a queue, parked, or in a

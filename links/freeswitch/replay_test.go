@@ -3,6 +3,7 @@ package freeswitch
 import (
 	"context"
 	options "flag"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -160,7 +161,7 @@ func control(t *testing.T, played *recordings.Player, devices ...string) *player
 	t.Helper()
 	played.Database["csta_forward_immediate/1004"] = "1003"
 	link, err := NewLink(LinkConfig{
-		Password: recordings.Password, Domain: "pbx.test", ParkLot: "lot1", TrunkPrefix: "01", Heartbeat: time.Hour, // no one answers
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Password: recordings.Password, Domain: "pbx.test", ParkLot: "lot1", TrunkPrefix: "01", Heartbeat: time.Hour, // no one answers
 		Queues:   func(number string) bool { return number == "9500" },
 		Messages: map[string]string{"tone": "tone_stream://%(1000,0,440)", "long": "tone_stream://%(20000,0,440)", "greeting": "/var/rec/r2.wav"}, Recordings: "/var/rec",
 	})
@@ -175,7 +176,9 @@ func control(t *testing.T, played *recordings.Player, devices ...string) *player
 	go func() {
 		defer close(ended)
 		for ctx.Err() == nil { // it comes again when it is lost
-			_ = link.serve(ctx, played.Connect(), p.core)
+			if err := link.serve(ctx, played.Connect(), p.core); ctx.Err() == nil {
+				t.Logf("the link ends: %v", err)
+			}
 		}
 	}()
 	t.Cleanup(func() { cancel(); <-ended })

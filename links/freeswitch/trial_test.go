@@ -1,6 +1,7 @@
 package freeswitch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,7 @@ func (w wire) Write(p []byte) (int, error) {
 	} else if user, list := strings.CutPrefix(text, "api list_users user "); list {
 		reply = "userid|context|domain|group|contact|callgroup|effective_caller_id_name|effective_caller_id_number\n" +
 			user + "|default|elsewhere.test|default|error/user_not_registered|wrong||\n" +
-			user + "|default|pbx.test|default|error/user_not_registered|" + w.database["group "+user] + "||\n\n+OK\n"
+			user + "|default|pbx.test|default|" + cmp.Or(w.database["contact "+user], "error/user_not_registered") + "|" + w.database["group "+user] + "||\n\n+OK\n"
 	} else {
 		w.commands = append(w.commands, text)
 	}
@@ -334,6 +335,11 @@ func TestRegisteredTwice(t *testing.T) {
 		})
 	}
 	tr.tell(ring)
+	tr.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("A", "1002")})
+	if tr.gives("api uuid_phone_event C talk"); len(tr.commands) != 2 {
+		t.Errorf("the commands are %q", tr.commands)
+	}
+	tr.commands = nil
 	tr.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn("A", "1002")})
 	if tr.gives("api uuid_kill C NORMAL_CLEARING"); len(tr.commands) != 2 {
 		t.Errorf("the commands are %q", tr.commands)
@@ -634,13 +640,13 @@ func TestGroupPickup(t *testing.T) {
 }
 
 // The table of list_users is FreeSWITCH's own, or nothing is taken from it.
-func TestGroupOf(t *testing.T) {
+func TestCellOf(t *testing.T) {
 	recorded := recordings.Replies(t, "snapshot")["api list_users user 1001"]
 	for table, want := range map[string]string{
 		recorded: "", strings.ReplaceAll(recorded, "||", "|sales|"): "sales", strings.ReplaceAll(recorded, "||", "|sales||"): "", "": "", "-ERR none": "",
 		"userid|domain|callgroup\n1001|pbx.test": "", "callgroup|domain|userid\r\nsales|pbx.test|1001\r\n": "sales",
 	} {
-		if got := groupOf(table, "1001", "pbx.test"); got != want || recorded == "" {
+		if got := cellOf(table, "callgroup", "1001", "pbx.test"); got != want || recorded == "" {
 			t.Errorf("%q: %q, not %q", table, got, want)
 		}
 	}
@@ -1067,6 +1073,25 @@ func TestLearnLoopback(t *testing.T) {
 	if got, want := tr.there(), []string{"A: 1001 to 1002: 1001 connected, 1003 alerting"}; !slices.Equal(got, want) {
 		t.Errorf("%q, not %q", got, want)
 	}
+}
+
+// A device is in service as long as one of its telephones is registered.
+func TestRegistrations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, LinkConfig{}, "1002")
+		tr.tell("sofia::register from-user=1002 call-id=a\nsofia::register from-user=1002 call-id=b\nsofia::register from-user=1002 call-id=a")
+		tr.hears("1002", "BackInService  normal")
+		tr.database["contact 1002"] = "sofia/internal/sip:1002@127.0.0.1:5062"
+		tr.tell("sofia::unregister from-user=1002 call-id=a")
+		time.Sleep(2 * removal)
+		tr.hears("1002")
+		tr.tell("sofia::expire user=1002 call-id=b")
+		tr.hears("1002", "OutOfService  normal")
+		delete(tr.database, "contact 1002")
+		tr.tell("sofia::register from-user=1002 call-id=a\nsofia::register from-user=1002 call-id=c\nsofia::unregister from-user=1002 call-id=c") // c has replaced a
+		time.Sleep(2 * removal)
+		tr.hears("1002", "BackInService  normal", "OutOfService  normal")
+	})
 }
 
 // Telephones that have registered before are called as such, and are in service already.

@@ -326,7 +326,7 @@ func (w *eventWire) note(format string, args ...any) {
 var superfluous = regexp.MustCompile(`^(FreeSWITCH-|Event-Date-(Local|GMT)|Event-Calling-|Caller-Channel-|Caller-Privacy-|Caller-Profile-|Caller-Screen-|Other-Leg-(Channel-|Profile-|Privacy-|Screen-)|Core-UUID|Presence-Call-)`)
 
 // keptVariables are the channel variables that recordings keep.
-var keptVariables = regexp.MustCompile(`^variable_(sip_call_id|sip_gateway|sip_gateway_name|transfer_disposition|originate_disposition|hangup_cause|bridge_uuid|sip_hangup_disposition|loopback_|other_loopback|is_loopback|last_bridge|signal_bond|originator|originating_leg_uuid|park_after_bridge|transfer_history|transfer_source|sip_auto_answer)`)
+var keptVariables = regexp.MustCompile(`^variable_(sip_call_id|sip_gateway|sip_gateway_name|transfer_disposition|originate_disposition|hangup_cause|bridge_uuid|sip_hangup_disposition|loopback_|other_loopback|is_loopback|last_bridge|signal_bond|originator|originating_leg_uuid|park_after_bridge|transfer_history|transfer_source|sip_auto_answer|originate_failed_cause|sip_term_status|csta_waits_for|transfer_destination|refer_uuid)`)
 
 // brief is a message of the event socket without most headers of its event.
 func brief(head, body string) string {

@@ -228,6 +228,29 @@ func records(duration int) func(*player) any {
 // more is a command that belongs to the service before.
 func more(*player) any { return nil }
 
+// consultation is what 1001 hears when it calls 1002, and consults 1003.
+const consultation = `ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Delivered 1002 connected newCall
+Established 1002 connected newCall
+Held 1001 hold consultation
+ServiceInitiated 1001 initiated consultation
+Originated 1001 connected newCall
+Delivered 1003 connected newCall
+Established 1003 connected newCall`
+
+// consults is the service by which 1001, which talks with 1002, consults.
+func consults(number string) func(*player) any {
+	return func(p *player) any {
+		return uacsta.ConsultationCall{ExistingCall: p.on("1001", uacsta.Connected, "1002"), ConsultedDevice: uacsta.Dev(number)}
+	}
+}
+
+// retrieves is the service by which 1001 retrieves its only call.
+func retrieves(p *player) any {
+	return uacsta.RetrieveCall{CallToBeRetrieved: p.on("1001", uacsta.Hold)}
+}
+
 // basicCall is the events of 1001 calling 1002, with hold.
 var basicCall = map[string]string{
 	"1001": `ServiceInitiated 1001 initiated normal
@@ -336,9 +359,7 @@ ConnectionCleared 1001 null normalClearing`,
 	},
 	{
 		"consult-alternate-transfer", []func(*player) any{
-			func(p *player) any {
-				return uacsta.ConsultationCall{ExistingCall: p.on("1001", uacsta.Connected), ConsultedDevice: uacsta.Dev("1003")}
-			},
+			consults("1003"),
 			func(p *player) any {
 				return uacsta.AlternateCall{ActiveCall: p.on("1001", uacsta.Connected, "1003"), HeldCall: p.on("1001", uacsta.Hold)}
 			},
@@ -350,17 +371,15 @@ ConnectionCleared 1001 null normalClearing`,
 			},
 			more,
 		}, map[string]string{
-			"1001": `Held 1001 hold consultation
-ServiceInitiated 1001 initiated consultation
-Originated 1001 connected newCall
-Delivered 1003 connected newCall
-Established 1003 connected newCall
+			"1001": consultation + `
 Held 1001 hold alternate
 Retrieved 1001 connected alternate
 Held 1001 hold alternate
 Retrieved 1001 connected alternate
 Transfered 1001 null transfer`,
-			"1002": `Held 1001 connected consultation
+			"1002": `Delivered 1002 alerting newCall
+Established 1002 connected newCall
+Held 1001 connected consultation
 Retrieved 1001 connected alternate
 Held 1001 connected alternate
 Transfered 1001 connected transfer
@@ -370,12 +389,97 @@ Established 1003 connected newCall
 Held 1001 connected alternate
 Retrieved 1001 connected alternate
 Transfered 1001 connected transfer
-ConnectionCleared 1002 connected normalClearing`,
+ConnectionCleared 1002 connected normalClearing
+ConnectionCleared 1003 null normalClearing`,
+		}, false,
+	},
+	{
+		"consult-reconnect", []func(*player) any{
+			consults("1003"),
+			func(p *player) any {
+				return uacsta.ReconnectCall{ActiveCall: p.on("1001", uacsta.Connected, "1003"), HeldCall: p.on("1001", uacsta.Hold)}
+			},
+		}, map[string]string{
+			"1001": consultation + `
+ConnectionCleared 1001 null normalClearing
+Retrieved 1001 connected normal
+ConnectionCleared 1001 null normalClearing`,
+			"1003": `Delivered 1003 alerting newCall
+Established 1003 connected newCall
+ConnectionCleared 1001 connected normalClearing
+ConnectionCleared 1003 null normalClearing`,
+		}, false,
+	},
+	{
+		"consult-conference", []func(*player) any{
+			consults("1003"),
+			func(p *player) any {
+				return uacsta.ConferenceCall{ActiveCall: p.on("1001", uacsta.Connected, "1003"), HeldCall: p.on("1001", uacsta.Hold)}
+			},
+			more, more,
+		}, map[string]string{
+			"1001": consultation + `
+Conferenced 1001 connected conference
+ConnectionCleared 1001 null normalClearing`,
+			"1003": `Delivered 1003 alerting newCall
+Established 1003 connected newCall
+Conferenced 1001 connected conference
+ConnectionCleared 1001 connected normalClearing
+ConnectionCleared 1002 connected normalClearing
+ConnectionCleared 1003 null normalClearing`,
+		}, false,
+	},
+	{
+		"consult-ends", []func(*player) any{
+			consults("1003"), retrieves,
+			consults("71003"), retrieves,
+			consults("999999"), retrieves,
+			consults("1003"),
+			func(p *player) any {
+				return uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(p.on("1003", uacsta.Alerting).CallID, "1001")}
+			},
+			retrieves,
+			consults("771"), more, more,
+		}, map[string]string{
+			"1001": consultation + `
+ConnectionCleared 1003 connected normalClearing
+ConnectionCleared 1001 null normalClearing
+Retrieved 1001 connected normal
+Held 1001 hold consultation
+ServiceInitiated 1001 initiated consultation
+Originated 1001 connected newCall
+Delivered 1003 connected newCall
+Failed 1003 connected busy
+ConnectionCleared 1003 connected busy
+ConnectionCleared 1001 null normalClearing
+Retrieved 1001 connected normal
+Held 1001 hold consultation
+ServiceInitiated 1001 initiated consultation
+Originated 1001 connected newCall
+Failed 999999 connected destNotObtainable
+ConnectionCleared 1001 null normalClearing
+Retrieved 1001 connected normal
+Held 1001 hold consultation
+ServiceInitiated 1001 initiated consultation
+Originated 1001 connected newCall
+Delivered 1003 connected newCall
+ConnectionCleared 1001 null normalClearing
+Retrieved 1001 connected normal
+Held 1001 hold consultation
+ServiceInitiated 1001 initiated consultation
+Originated 1001 connected newCall
+Failed 771 connected busy
+ConnectionCleared 1001 null busy
+ConnectionCleared 1001 null busy
+Delivered 1001 alerting recall
+Established 1001 connected recall
+ConnectionCleared 1002 connected normalClearing
+ConnectionCleared 1001 null normalClearing`,
 		}, false,
 	},
 	{
 		"consult-second-leg-transfer", []func(*player) any{
-			func(p *player) any { return uacsta.HoldCall{CallToBeHeld: p.on("1001", uacsta.Connected)} },
+			func(p *player) any { return uacsta.HoldCall{CallToBeHeld: p.on("1001", uacsta.Connected, "1002")} },
 			func(p *player) any {
 				p.on("1001", uacsta.Hold)
 				return uacsta.MakeCall{CallingDevice: uacsta.Dev("1001"), CalledDirectoryNumber: uacsta.Dev("1003")}
@@ -383,15 +487,23 @@ ConnectionCleared 1002 connected normalClearing`,
 			func(p *player) any {
 				return uacsta.TransferCall{ActiveCall: p.on("1001", uacsta.Connected, "1003"), HeldCall: p.on("1001", uacsta.Hold)}
 			},
+			more,
 		}, map[string]string{
-			"1001": `Held 1001 hold normal
+			"1001": `ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Delivered 1002 connected newCall
+Established 1002 connected newCall
+Held 1001 hold normal
 ServiceInitiated 1001 initiated makeCall
 Originated 1001 connected newCall
 Delivered 1003 connected newCall
 Established 1003 connected newCall
 Transfered 1001 null transfer`,
-			"1002": "Held 1001 connected normal\nTransfered 1001 connected transfer",
-			"1003": "Delivered 1003 alerting newCall\nEstablished 1003 connected newCall\nTransfered 1001 connected transfer",
+			"1002": `Delivered 1002 alerting newCall
+Established 1002 connected newCall
+Held 1001 connected normal
+Transfered 1001 connected transfer
+ConnectionCleared 1002 null normalClearing`,
 		}, false,
 	},
 	{
@@ -652,34 +764,6 @@ func (tt *situation) play(t *testing.T, played *recordings.Player) *player {
 	return p
 }
 
-// consulting plays a recording that begins in a consultation: 1001 has consulted 1003 while 1002
-// waits.
-func consulting(t *testing.T, name string) *player {
-	t.Helper()
-	p := newPlayer(t, name, false, "1001", "1002", "1003")
-	known := make(chan struct{})
-	p.link.inbox.Post(func() {
-		defer close(known)
-		by := map[string]*channel{}
-		for _, ch := range p.link.channels {
-			by[ch.Device] = ch
-		}
-		for _, ch := range by {
-			p.link.remove(ch)
-		}
-		first, second := newCall("first", "", ""), newCall("second", "", "")
-		held := *by["1001"]
-		held.State = uacsta.Hold
-		p.link.add(first, &held)
-		p.link.add(first, by["1002"])
-		by["1001"].kept, by["1003"].parks = &held, true // they have alternated
-		p.link.add(second, by["1001"])
-		p.link.add(second, by["1003"])
-	})
-	<-known
-	return p
-}
-
 // does carries out a service that takes so many commands, the last of the recording.
 func (p *player) does(service any, commands int) {
 	p.t.Helper()
@@ -695,29 +779,6 @@ func (p *player) does(service any, commands int) {
 	}
 	if err := <-done; err != nil || given != commands {
 		p.t.Fatalf("%d commands, not %d: %v", given, commands, err)
-	}
-}
-
-func TestReconnect(t *testing.T) { synctest.Test(t, testReconnect) }
-
-func testReconnect(t *testing.T) {
-	p := consulting(t, "consult-reconnect")
-	p.does(uacsta.ReconnectCall{ActiveCall: uacsta.Conn("second", "1001"), HeldCall: uacsta.Conn("first", "1001")}, 2)
-	p.tells("1001", []string{"ConnectionCleared 1001 null normalClearing", "Retrieved 1001 connected normal"})
-	p.tells("1002", []string{"Retrieved 1001 connected normal"})
-	p.tells("1003", []string{"ConnectionCleared 1001 connected normalClearing", "ConnectionCleared 1003 null normalClearing"})
-}
-
-func TestConference(t *testing.T) { synctest.Test(t, testConference) }
-
-func testConference(t *testing.T) {
-	p := consulting(t, "consult-conference")
-	p.does(uacsta.ConferenceCall{ActiveCall: uacsta.Conn("second", "1001"), HeldCall: uacsta.Conn("first", "1001")}, 2)
-	for _, device := range []string{"1001", "1002", "1003"} {
-		p.tells(device, []string{"Conferenced 1001 connected conference"})
-	}
-	if got, want := p.end(), "1001 connected, 1002 connected, 1003 connected"; got != want {
-		t.Errorf("%s are there, not %s", got, want)
 	}
 }
 

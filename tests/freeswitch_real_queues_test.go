@@ -223,7 +223,9 @@ func TestRealFreeSWITCHComesBack(t *testing.T) {
 
 // queueless is a picture without the caller at the queue that only an event has named: 1002.
 func queueless(picture string) []string {
-	return slices.DeleteFunc(strings.Split(picture, "\n"), func(line string) bool { return strings.HasPrefix(line, "1002 connected queued") || line == "1002 connected" })
+	return slices.DeleteFunc(strings.Split(picture, "\n"), func(line string) bool {
+		return strings.HasPrefix(line, "1002 connected queued") || line == "1002 connected"
+	})
 }
 
 // pictures are the connections of devices, with the states of all devices in the call, and the identifiers of calls if

@@ -121,7 +121,8 @@ func (l *Link) keys(ch *channel, ask any, which func(Model) *Notify) instruction
 		return instruction{}
 	}
 	body := strings.ReplaceAll(n.Body, "{call-id}", ch.sip)
-	return sendEvent("NOTIFY", form("profile: %", word(l.profile(ch.Device))), form("user: %", word(ch.Device)), form("host: %", word(l.cfg.Domain)),
+	user, domain := l.userOf(ch.Device)
+	return sendEvent("NOTIFY", form("profile: %", word(l.profile(ch.Device))), form("user: %", word(user)), form("host: %", word(domain)),
 		form("event-string: %", header(n.Event)), form("content-type: %", header(n.Type))).body(body)
 }
 

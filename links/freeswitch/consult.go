@@ -77,8 +77,8 @@ func guarded(ch *channel) []instruction {
 // consulting is what a consulting channel does: it goes through the dialplan, and is parked at the
 // end. If the dialplan does not know the number, it says why it is parked, as for one that it cannot
 // reach.
-func (l *Link) consulting(to string) part {
-	return form("'m:^:execute_extension:% XML,inline:set:originate_failed_cause=NO_ROUTE_DESTINATION %^park/inline'", word(to), word(l.cfg.Context))
+func (l *Link) consulting(to, device string) part {
+	return form("'m:^:execute_extension:% XML,inline:set:originate_failed_cause=NO_ROUTE_DESTINATION %^park/inline'", word(to), l.context(device))
 }
 
 // with returns the other device of a call in which two talk, or nil.
@@ -105,7 +105,7 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 		return
 	}
 	c := newCall(newID(), ch.Device, to)
-	away := api("uuid_dual_transfer % % park/inline", word(ch.id), l.consulting(to))
+	away := api("uuid_dual_transfer % % park/inline", word(ch.id), l.consulting(to, ch.Device))
 	l.orders(slices.Concat(guarded(ch), waiting(ch.with(), ch), []instruction{away}), func(err error) {
 		if err == nil && l.channels[ch.id] != ch {
 			err = errState // it has hung up meanwhile
@@ -491,7 +491,7 @@ func (ch *channel) rung() *channel {
 // call, so the telephone's channels end and the waiting party calls the device again. No event
 // reports the end of the channels.
 func (l *Link) transferEarly(p *pair, far *channel, answer proxy.Answer) {
-	onward := api("uuid_transfer % %", word(p.near.id), l.extension(far.Device))
+	onward := api("uuid_transfer % %", word(p.near.id), l.extension(far.Device, p.held.Device))
 	if onward == (instruction{}) {
 		answer(nil, errParameter)
 		return

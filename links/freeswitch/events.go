@@ -112,7 +112,7 @@ func (l *Link) created(e event) {
 		return
 	}
 	ch := &channel{id: id, Connection: callmodel.Connection{Inbound: e.get("Call-Direction") == "inbound"}}
-	ch.Device, ch.Network = numberOf(e)
+	ch.Device, ch.Network = l.numberOf(e)
 	ch.sip = e.get("variable_sip_call_id")
 	if made := l.awaited[e.get("variable_csta_call")]; made != nil {
 		switch {
@@ -399,13 +399,13 @@ func (l *Link) transferred(ch *channel, to string) {
 
 // registered handles the registration of a telephone, or its end.
 func (l *Link) registered(e event) {
-	number, in := e.get("from-user"), false
+	number, in := l.deviceOf(e.get("from-user"), e.get("from-host")), false
 	switch e.get("Event-Subclass") {
 	case "sofia::register":
 		in = true
 	case "sofia::unregister":
 	case "sofia::expire":
-		number = e.get("user")
+		number = l.deviceOf(e.get("user"), e.get("host"))
 	default:
 		return
 	}
@@ -452,7 +452,7 @@ func (l *Link) disappears(device, callID string) {
 // service puts a device in or out of service.
 func (l *Link) service(device string, in bool) {
 	switch was, known := l.devices[device]; {
-	case !words.MatchString(device) || known && was == in:
+	case !l.isDevice(device) || known && was == in:
 		return
 	case !known && len(l.devices) >= maxDevices:
 		l.crowded("devices", maxDevices)

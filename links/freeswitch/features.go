@@ -53,7 +53,7 @@ type profile struct{ name, agent string }
 // unknown.
 func (l *Link) known(device string, then func(*settings, error)) {
 	switch s := l.features[device]; {
-	case !words.MatchString(device):
+	case !l.isDevice(device):
 		then(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
 		return
 	case s != nil:
@@ -91,7 +91,7 @@ func (l *Link) known(device string, then func(*settings, error)) {
 			then(s, nil)
 			return
 		}
-		l.query(api("db select/"+keys[i].realm+"/%", word(device)), func(value string, err error) {
+		l.query(api("db select/"+keys[i].realm+"/%", l.device(device)), func(value string, err error) {
 			if err != nil && !errors.Is(err, errNothing) {
 				l.report(slog.LevelInfo, "", "could not read features from mod_db: is it loaded?", "err", err)
 				then(nil, errBusy)
@@ -137,12 +137,12 @@ func rings(text string) int {
 	return n
 }
 
-// keep returns the command that stores a setting. An empty value deletes it.
-func keep(realm, device, value string) instruction {
+// store returns the command that stores a setting. An empty value deletes it.
+func (l *Link) store(realm, device, value string) instruction {
 	if value == "" {
-		return api("db delete/"+realm+"/%", word(device))
+		return api("db delete/"+realm+"/%", l.device(device))
 	}
-	return api("db insert/"+realm+"/%/%", word(device), word(value))
+	return api("db insert/"+realm+"/%/%", l.device(device), word(value))
 }
 
 // getDoNotDisturb implements Get Do Not Disturb (ECMA-269).
@@ -181,7 +181,7 @@ func (l *Link) disturb(device string, on, key bool, done func(error)) {
 		if on {
 			value = "true"
 		}
-		l.orders([]instruction{keep(keepsDND, device, value)}, func(err error) {
+		l.orders([]instruction{l.store(keepsDND, device, value)}, func(err error) {
 			if done(err); err == nil {
 				s.dnd = on
 				l.watch.Send(device, func(ref string) any {
@@ -256,7 +256,7 @@ func (l *Link) setForwarding(req *uacsta.SetForwarding, answer proxy.Answer) {
 // redirect sets a type of forwarding. A number or count that is not given stays unchanged.
 func (l *Link) redirect(device string, kind uacsta.ForwardingType, next forward, count int, key bool, done func(error)) {
 	l.change(device, func(s *settings, over func()) {
-		texts, next, count, err := s.redirection(device, kind, next, count)
+		texts, next, count, err := l.redirection(s, device, kind, next, count)
 		if len(texts) == 0 {
 			if done(err); err == nil && key {
 				l.lamp(device, forwardLamp(s, kind)...)
@@ -281,7 +281,7 @@ func (l *Link) redirect(device string, kind uacsta.ForwardingType, next forward,
 
 // redirection returns the commands that set a type of forwarding, and its new state. It returns
 // no commands if nothing changes.
-func (s *settings) redirection(device string, kind uacsta.ForwardingType, next forward, count int) ([]instruction, forward, int, error) {
+func (l *Link) redirection(s *settings, device string, kind uacsta.ForwardingType, next forward, count int) ([]instruction, forward, int, error) {
 	was := s.forwards[kind]
 	if was == nil {
 		return nil, next, 0, uacsta.Refuse(uacsta.Operation, uacsta.InvalidForwardingType)
@@ -297,14 +297,14 @@ func (s *settings) redirection(device string, kind uacsta.ForwardingType, next f
 	}
 	var texts []instruction
 	if count != s.rings {
-		texts = append(texts, keep(keepsRings, device, strconv.Itoa(count)))
+		texts = append(texts, l.store(keepsRings, device, strconv.Itoa(count)))
 	}
 	if *was != next {
 		value := ""
 		if next.on {
 			value = next.to
 		}
-		texts = append(texts, keep(realm(kind), device, value))
+		texts = append(texts, l.store(realm(kind), device, value))
 	}
 	return texts, next, count, nil
 }
@@ -335,8 +335,8 @@ func (s *settings) forwardLines(kind uacsta.ForwardingType) []part {
 
 // lamp tells the telephones of a device the new state of a feature.
 func (l *Link) lamp(device string, lines ...part) {
-	named := word(device)
-	lines = slices.Concat([]part{form("profile: %", word(l.profile(device))), form("user: %", named), form("host: %", word(l.cfg.Domain)), form("device: %", named)}, lines)
+	user, domain := l.userOf(device)
+	lines = slices.Concat([]part{form("profile: %", word(l.profile(device))), form("user: %", word(user)), form("host: %", word(domain)), form("device: %", word(user))}, lines)
 	l.order(sendEvent("PHONE_FEATURE", lines...), func(any, error) {}, nil)
 }
 
@@ -350,8 +350,8 @@ func (l *Link) profile(device string) string {
 
 // featureKey handles a telephone that asks for its features or changes one.
 func (l *Link) featureKey(e event) {
-	device, subscription := e.get("user"), e.get("call-id")
-	if !words.MatchString(device) {
+	device, subscription := l.deviceOf(e.get("user"), e.get("host")), e.get("call-id")
+	if !l.isDevice(device) {
 		return
 	}
 	if name := e.get("profile_name"); words.MatchString(name) && (len(l.profiles) < maxDevices || l.profiles[device].name != "") {
@@ -387,23 +387,25 @@ func (l *Link) featureKey(e event) {
 // telephone, and the link by an event.
 func (l *Link) setMessageWaiting(req *uacsta.SetMessageWaitingIndicator, answer proxy.Answer) {
 	device := req.Device.ID
-	if !words.MatchString(device) || req.DeviceForMessage != nil {
+	if !l.isDevice(device) || req.DeviceForMessage != nil {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
 		return
 	}
+	user, domain := l.userOf(device)
 	waiting := form("MWI-Messages-Waiting: no")
 	if req.MessageWaitingOn {
 		waiting = form("MWI-Messages-Waiting: yes")
 	}
-	l.order(sendEvent("MESSAGE_WAITING", waiting, form("MWI-Message-Account: sip:%@%", word(device), word(l.cfg.Domain))), answer,
+	l.order(sendEvent("MESSAGE_WAITING", waiting, form("MWI-Message-Account: sip:%@%", word(user), word(domain))), answer,
 		uacsta.SetMessageWaitingIndicatorResponse{})
 }
 
 // messageWaiting handles a change of waiting messages, caused by a mailbox or a service.
 func (l *Link) messageWaiting(e event) {
 	_, account, _ := strings.Cut(e.get("MWI-Message-Account"), ":")
-	device, on := local(account), e.get("MWI-Messages-Waiting") == "yes"
-	if !words.MatchString(device) || l.waiting[device] == on || on && len(l.waiting) >= maxDevices {
+	user, domain, _ := strings.Cut(account, "@")
+	device, on := l.deviceOf(user, domain), e.get("MWI-Messages-Waiting") == "yes"
+	if !l.isDevice(device) || l.waiting[device] == on || on && len(l.waiting) >= maxDevices {
 		return
 	}
 	if l.waiting[device] = on; !on {

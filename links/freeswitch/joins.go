@@ -104,7 +104,7 @@ func (l *Link) pickUp(s *uacsta.DirectedPickupCall, answer proxy.Answer) {
 	device := s.RequestingDevice.ID
 	switch {
 	case err != nil:
-	case !words.MatchString(device):
+	case !l.isDevice(device):
 		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
 	case ch.other() == nil || ch.call.room != "": // in a conference there is no calling device
 		err = errState
@@ -125,7 +125,7 @@ func (l *Link) pickUp(s *uacsta.DirectedPickupCall, answer proxy.Answer) {
 // at a telephone of the device's call group.
 func (l *Link) pickUpGroup(s *uacsta.GroupPickupCall, answer proxy.Answer) {
 	device := s.NewDestination.ID
-	if !words.MatchString(device) {
+	if !l.isDevice(device) {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination))
 		return
 	}
@@ -139,7 +139,7 @@ func (l *Link) pickUpGroup(s *uacsta.GroupPickupCall, answer proxy.Answer) {
 		}
 		var ringing []*channel
 		for _, ch := range l.channels {
-			if ch.State == uacsta.Alerting && !ch.Network && ch.Device != device && words.MatchString(ch.Device) && ch.call.room == "" {
+			if ch.State == uacsta.Alerting && !ch.Network && ch.Device != device && l.isDevice(ch.Device) && ch.call.room == "" {
 				ringing = append(ringing, ch)
 			}
 		}
@@ -178,17 +178,18 @@ func (l *Link) firstOf(ringing []*channel, group string, done func(*channel)) {
 	})
 }
 
-// group asks for the call group of a user in the directory. "" means none.
-func (l *Link) group(user string, done func(group string, err error)) { l.row(user, "callgroup", done) }
+// group asks for the call group of a device in the directory. "" means none.
+func (l *Link) group(device string, done func(group string, err error)) { l.row(device, "callgroup", done) }
 
-// row asks for a column of a user's row in the directory. "" means none.
-func (l *Link) row(user, column string, done func(value string, err error)) {
+// row asks for a column of a device's row in the directory. "" means none.
+func (l *Link) row(device, column string, done func(value string, err error)) {
+	user, domain := l.userOf(device)
 	l.query(api("list_users user %", word(user)), func(reply string, err error) {
 		if err != nil {
 			done("", errBusy)
 			return
 		}
-		done(cellOf(reply, column, user, l.cfg.Domain), nil)
+		done(cellOf(reply, column, user, domain), nil)
 	})
 }
 
@@ -249,7 +250,7 @@ func (l *Link) addParty(s *uacsta.SingleStepConferenceCall, answer proxy.Answer)
 	case err != nil:
 	case how.cause == "":
 		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidParticipationType)
-	case !words.MatchString(device):
+	case !l.isDevice(device):
 		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
 	case ch.with() == nil && ch.call.room == "" || ch.kept != nil:
 		err = errState
@@ -311,9 +312,9 @@ func (ch *channel) isRoom() bool { return strings.HasPrefix(ch.id, roomID) }
 var roomNumbers = regexp.MustCompile(`^([0-9*#]+)[-.]`)
 
 // roomNumber returns the device number of a conference.
-func roomNumber(name string) string {
+func (l *Link) roomNumber(name string) string {
 	if m := roomNumbers.FindStringSubmatch(name); m != nil {
-		return m[1]
+		return l.deviceOf(m[1], name[len(m[0]):])
 	}
 	return name
 }
@@ -330,7 +331,7 @@ func (l *Link) room(e event) {
 	case "add-member":
 		switch {
 		case room == nil && !ch.call.full() && !l.full():
-			room = &channel{id: roomID + name, Connection: callmodel.Connection{Device: roomNumber(name)}, virtual: true}
+			room = &channel{id: roomID + name, Connection: callmodel.Connection{Device: l.roomNumber(name)}, virtual: true}
 			l.add(ch.call, room)
 			l.established(room)
 		case room != nil && room.call != ch.call && !room.call.full():

@@ -24,6 +24,7 @@ type LinkSettings struct {
 
 	Session    kind.Login    `yaml:"session"`
 	Domain     string        `yaml:"domain"`
+	Domains    []string      `yaml:"domains"`
 	Context    string        `yaml:"context"`
 	AutoAnswer string        `yaml:"auto-answer"`
 	Answer     string        `yaml:"answer"`
@@ -56,6 +57,11 @@ func checkLink(l *LinkSettings, s *config.Section) {
 	l.Peer.Check(s)
 	if !oneWord.MatchString(l.Domain) {
 		s.Fault("domain", "must be the domain of its directory, such as \"pbx.example.com\": the part after the @ of its telephones")
+	}
+	for _, domain := range l.Domains {
+		if !oneWord.MatchString(domain) || domain == l.Domain {
+			s.Fault("domains", "must be further domains of its directory, such as \"other.example.com\"")
+		}
 	}
 	for key, value := range map[string]string{"session.user": l.Session.User, "context": l.Context, "profile": l.Profile, "park-lot": l.ParkLot, "queues.prefix": l.Queues.Prefix, "trunk-prefix": l.TrunkPrefix} {
 		if value != "" && !oneWord.MatchString(value) {
@@ -104,7 +110,7 @@ func buildLink(l *LinkSettings, env *kind.Env) (proxy.Link, error) {
 		return nil, err
 	}
 	cfg := LinkConfig{
-		Addresses: l.Addresses, TLS: secure, User: l.Session.User, Password: password, Domain: l.Domain, Context: l.Context, AutoAnswer: l.AutoAnswer,
+		Addresses: l.Addresses, TLS: secure, User: l.Session.User, Password: password, Domain: l.Domain, Domains: l.Domains, Context: l.Context, AutoAnswer: l.AutoAnswer,
 		RingTime: l.RingTime, Timeout: l.Timeout, Heartbeat: l.Heartbeat, Log: share.Quiet(env.Log),
 		Answer: l.Answer, Profile: l.Profile, Outside: l.Outside, QueuePrefix: l.Queues.Prefix, TrunkPrefix: l.TrunkPrefix, ParkLot: l.ParkLot,
 		Queues: func(number string) bool { return policy.MatchDevice(l.Queues.Numbers, number) },

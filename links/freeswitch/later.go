@@ -139,7 +139,7 @@ func (l *Link) joinsEarly(e event) bool {
 	if from == nil {
 		return true
 	}
-	device, _ := numberOf(e)
+	device, _ := l.numberOf(e)
 	return from.call.room == "" && slices.ContainsFunc(from.call.Parties, func(o *channel) bool {
 		return o != from && !o.virtual && o.told() && (!o.calls() || o.Device != device)
 	})

@@ -25,6 +25,7 @@ type LinkConfig struct {
 	User       string        // directory user with rights of its own (esl-allowed-api); "" uses the event socket's password
 	Password   string        // FreeSWITCH is installed with "ClueCon"
 	Domain     string        // directory domain; a telephone is user/NUMBER@DOMAIN
+	Domains    []string      // further domains, whose telephones are devices NUMBER@DOMAIN
 	Context    string        // dialplan context for calls; default "default"
 	RingTime   time.Duration // maximum ringing time of the calling telephone; default 30 s
 	Timeout    time.Duration // for the reply to a command; default 10 s
@@ -101,7 +102,7 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	for _, word := range []string{cfg.Domain, cfg.Context, cfg.Profile, cfg.ParkLot, "1" + cfg.User, "1" + cfg.QueuePrefix, "1" + cfg.TrunkPrefix} {
+	for _, word := range append(slices.Clone(cfg.Domains), cfg.Domain, cfg.Context, cfg.Profile, cfg.ParkLot, "1"+cfg.User, "1"+cfg.QueuePrefix, "1"+cfg.TrunkPrefix) {
 		if !words.MatchString(word) {
 			return nil, fmt.Errorf("domain, context, profile, park lot, user and prefixes must not have blanks or quotes, and the domain must be set: %q", word)
 		}
@@ -196,7 +197,7 @@ func (l *Link) keep(ctx context.Context, s *socket, up proxy.Upcalls) error {
 	if err := begins(ctx, l, s, "channels", maxChannels, l.learn, l.learnt); err != nil {
 		return fmt.Errorf("listing channels: %w", err)
 	}
-	registered := func(r registration) { l.appears(string(r.User), string(r.CallID)) }
+	registered := func(r registration) { l.appears(l.deviceOf(string(r.User), string(r.Realm)), string(r.CallID)) }
 	if err := begins(ctx, l, s, "registrations", maxDevices, registered, func(done func(error)) { done(nil) }); err != nil {
 		return fmt.Errorf("listing registrations: %w", err)
 	}

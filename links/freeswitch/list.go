@@ -175,7 +175,7 @@ func (l *Link) readOn() {
 func (l *Link) learnt(then func(error)) {
 	var questions []question
 	for _, f := range l.before {
-		for _, name := range f.needs() {
+		for _, name := range l.needs(f) {
 			questions = append(questions, question{f, name})
 		}
 	}
@@ -214,7 +214,7 @@ func (l *Link) inquire(questions []question, then func(error)) {
 	for _, q := range now {
 		l.query(api("uuid_getvar % %", word(string(q.of.UUID)), word(q.name)), func(value string, err error) {
 			switch {
-			case err == nil && value != undefined && words.MatchString(value):
+			case err == nil && value != undefined && (words.MatchString(value) || l.isDevice(value)):
 				q.of.variables[q.name] = value
 			case err != nil && !errors.Is(err, errRefused):
 				failure = err
@@ -235,9 +235,9 @@ func (l *Link) inquire(questions []question, then func(error)) {
 const undefined = "_undef_"
 
 // needs returns the variables to ask for.
-func (f *former) needs() []string {
+func (l *Link) needs(f *former) []string {
 	var names []string
-	switch _, network := f.number(); {
+	switch _, network := l.number(f); {
 	case f.loops() && f.Direction == "inbound":
 		return []string{otherEnd}
 	case f.loops():
@@ -260,8 +260,8 @@ func (f *former) loops() bool { return strings.HasPrefix(string(f.Name), "loopba
 func (f *former) leads() bool { return f.CallUUID == "" || f.CallUUID == f.UUID }
 
 // number returns the number of the channel's device.
-func (f *former) number() (number string, network bool) {
-	return numberOf(event{headers: map[string]string{
+func (l *Link) number(f *former) (number string, network bool) {
+	return l.numberOf(event{headers: map[string]string{
 		"Channel-Presence-ID": string(f.PresenceID), "Call-Direction": string(f.Direction),
 		"Caller-Caller-ID-Number": string(f.CallerNumber), "Caller-Destination-Number": string(f.Dest),
 	}})
@@ -289,7 +289,9 @@ func (f *former) conference() string {
 		return ""
 	}
 	where, _, _ := strings.Cut(string(f.Data), " ")
-	where, _, _ = strings.Cut(local(where), "+")
+	if end := strings.IndexAny(where, "@+"); end >= 0 {
+		where = where[:end]
+	}
 	return where
 }
 
@@ -329,7 +331,7 @@ func (l *Link) gather() (parked []*channel) {
 // readd adds a channel to the call with a key.
 func (l *Link) readd(f *former, key string, calls map[string]*call) {
 	ch := &channel{id: string(f.UUID), Connection: callmodel.Connection{Inbound: f.Direction == "inbound"}}
-	ch.Device, ch.Network = f.number()
+	ch.Device, ch.Network = l.number(f)
 	if ch.Network {
 		ch.Trunk = l.trunkDevice(f.variables["sip_gateway"] + f.variables["sip_gateway_name"])
 	}
@@ -380,7 +382,7 @@ func (f *former) state(prompted bool) uacsta.LocalConnectionState {
 // identifier.
 func (l *Link) again(f *former, key string) *call {
 	id, calling, called := key, string(f.CallerNumber), string(f.Dest)
-	device, _ := f.number()
+	device, _ := l.number(f)
 	switch from := f.variables[callingFor]; {
 	case f.Direction == "inbound":
 		called = cmp.Or(string(f.Dialled), called)
@@ -409,6 +411,7 @@ func (l *Link) again(f *former, key string) *call {
 // registration is a row of "show registrations as json".
 type registration struct {
 	User   jsonText `json:"reg_user"`
+	Realm  jsonText `json:"realm"`
 	CallID jsonText `json:"token"`
 }
 

@@ -145,6 +145,32 @@ func (l *Link) lead(ch *channel, id string) {
 	}
 }
 
+// deviceOf returns the device number of a user, which has the domain if that is one of several that may have the
+// same users.
+func (l *Link) deviceOf(user, domain string) string {
+	if slices.Contains(l.cfg.Domains, domain) {
+		return user + "@" + domain
+	}
+	return user
+}
+
+// userOf returns the user and the domain of a device, as a command names them.
+func (l *Link) userOf(device string) (user, domain string) {
+	if user, domain, found := strings.Cut(device, "@"); found {
+		return user, domain
+	}
+	return device, l.cfg.Domain
+}
+
+// isDevice reports whether text is a device number that a command can name.
+func (l *Link) isDevice(text string) bool {
+	user, domain, other := strings.Cut(text, "@")
+	return words.MatchString(user) && (!other || slices.Contains(l.cfg.Domains, domain))
+}
+
+// device returns a device number as part of a command that takes it whole.
+func (l *Link) device(number string) part { return part{number, l.isDevice(number)} }
+
 // index makes a channel findable by a device.
 func (l *Link) index(device string, ch *channel) {
 	if device == "" || l.parties[device][ch] != 0 {
@@ -305,9 +331,9 @@ func (l *Link) move(c *call, channels ...*channel) {
 }
 
 // numberOf returns the number of the device that a channel belongs to.
-func numberOf(e event) (number string, network bool) {
-	if user, _, found := strings.Cut(e.get("Channel-Presence-ID"), "@"); found && user != "" {
-		return user, false
+func (l *Link) numberOf(e event) (number string, network bool) {
+	if user, domain, found := strings.Cut(e.get("Channel-Presence-ID"), "@"); found && user != "" {
+		return l.deviceOf(user, domain), false
 	}
 	if e.get("Call-Direction") == "inbound" {
 		return e.get("Caller-Caller-ID-Number"), true

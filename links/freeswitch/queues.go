@@ -10,14 +10,11 @@ import (
 
 // Calls that wait, in mod_callcenter, mod_fifo, a valet parking lot or the dialplan.
 
-// local returns a FreeSWITCH name without @ and what follows it.
-func local(name string) string {
-	name, _, _ = strings.Cut(name, "@")
-	return name
-}
-
 // queueDevice returns the device number of a queue.
-func (l *Link) queueDevice(name string) string { return l.cfg.QueuePrefix + local(name) }
+func (l *Link) queueDevice(name string) string {
+	name, domain, _ := strings.Cut(name, "@")
+	return l.cfg.QueuePrefix + l.deviceOf(name, domain)
+}
 
 // queues reports whether a device is a queue: by the prefix, or because it is no telephone.
 func (l *Link) queues(device string) bool {
@@ -48,7 +45,7 @@ func (c *call) queued() *channel {
 // enqueue reports that a call waits in a queue, or is parked.
 func (l *Link) enqueue(c *call, queue string, cause uacsta.EventCause) {
 	id := queue + " of " + c.ID
-	if !words.MatchString(queue) || l.channels[id] != nil || c.full() || l.full() {
+	if !l.isDevice(queue) || l.channels[id] != nil || c.full() || l.full() {
 		return
 	}
 	if part := c.queued(); part != nil {

@@ -38,7 +38,7 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 func (l *Link) perform(service any, answer proxy.Answer) {
 	switch s := service.(type) {
 	case *uacsta.MonitorStart:
-		answer(l.watch.Start(s, words.MatchString))
+		answer(l.watch.Start(s, l.isDevice))
 	case *uacsta.MonitorStop:
 		answer(l.watch.Stop(s))
 	case *uacsta.SnapshotDevice:
@@ -183,7 +183,7 @@ func newID() string {
 func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 	from, to := s.CallingDevice.ID, s.CalledDirectoryNumber.ID
 	switch {
-	case !words.MatchString(from):
+	case !l.isDevice(from):
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallingDeviceID))
 		return
 	case !words.MatchString(to):
@@ -191,7 +191,7 @@ func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 		return
 	}
 	id := newID()
-	set, target := []part{form("origination_caller_id_number=%", word(to)), form(callingFor+"=%", word(from))}, l.extension(to)
+	set, target := []part{form("origination_caller_id_number=%", word(to)), form(callingFor+"=%", l.device(from))}, l.extension(to, from)
 	if s.AutoOriginate == uacsta.DoNotPrompt {
 		set, target = append(set, variables(l.cfg.AutoAnswer)), l.afterwards("transfer", target)
 	}
@@ -211,7 +211,7 @@ func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
 	case !words.MatchString(target):
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallingDeviceID))
 		return
-	case !words.MatchString(to):
+	case !l.isDevice(to):
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID))
 		return
 	case s.SignallingDetection != nil || len(s.DestinationDetection) > 0:
@@ -221,7 +221,7 @@ func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
 	id := newID()
 	c := newCall(id, from, to)
 	c.predicts = true
-	l.originate(id, l.dial(to), []part{form(callingFor+"=%", word(from))}, l.extension(target), &awaited{call: c, device: to},
+	l.originate(id, l.dial(to), []part{form(callingFor+"=%", word(from))}, l.extension(target, from), &awaited{call: c, device: to},
 		uacsta.MakePredictiveCallResponse{InitiatedCall: uacsta.Conn(id, from)}, answer)
 }
 
@@ -304,7 +304,8 @@ func (l *Link) expire(now time.Time) {
 
 // telephone returns the dial string of a telephone in the directory.
 func (l *Link) telephone(device string) part {
-	return form("user/%@%", word(device), word(l.cfg.Domain))
+	user, domain := l.userOf(device)
+	return form("user/%@%", word(user), word(domain))
 }
 
 // ownHeaders matches variables that FreeSWITCH sends as headers, and copies to the next channel.
@@ -323,9 +324,17 @@ func (l *Link) afterwards(application string, data part) part {
 	return form("'"+unset+","+application+":%' inline", data)
 }
 
-// extension returns a transfer destination in the dialplan.
-func (l *Link) extension(number string) part {
-	return form("% XML %", word(number), word(l.cfg.Context))
+// context returns the dialplan context for a device: that of another domain has the name of the domain.
+func (l *Link) context(device string) part {
+	if _, domain, other := strings.Cut(device, "@"); other {
+		return word(domain)
+	}
+	return word(l.cfg.Context)
+}
+
+// extension returns a transfer destination in the dialplan, where a device is.
+func (l *Link) extension(number, device string) part {
+	return form("% XML %", word(number), l.context(device))
 }
 
 // dial returns the dial string of a telephone, or of a device outside the directory.
@@ -354,7 +363,7 @@ func (l *Link) deflect(s *uacsta.DeflectCall, answer proxy.Answer) {
 		return
 	}
 	to := s.NewDestination[0].ID
-	l.send(ch, to, api("uuid_transfer % %", word(ch.other().id), l.extension(to)), uacsta.CauseRedirected, answer, uacsta.DeflectCallResponse{})
+	l.send(ch, to, api("uuid_transfer % %", word(ch.other().id), l.extension(to, ch.Device)), uacsta.CauseRedirected, answer, uacsta.DeflectCallResponse{})
 }
 
 // transfer implements Single Step Transfer Call (ECMA-269).
@@ -371,7 +380,7 @@ func (l *Link) transfer(s *uacsta.SingleStepTransferCall, answer proxy.Answer) {
 		return
 	}
 	to := s.TransferredTo.ID
-	l.send(ch, to, l.elsewhere(ch, l.extension(to)), uacsta.CauseSingleStepTransfer, answer,
+	l.send(ch, to, l.elsewhere(ch, l.extension(to, ch.Device)), uacsta.CauseSingleStepTransfer, answer,
 		uacsta.SingleStepTransferCallResponse{TransferredCall: uacsta.Conn(ch.call.ID, to)})
 }
 

@@ -89,7 +89,7 @@ var wanted = func() map[string]bool {
 		variable_loopback_leg variable_other_loopback_from_uuid variable_other_loopback_leg_uuid DTMF-Digit
 		Playback-File-Path Playback-Status Record-File-Path Record-Completion-Cause Application-Data Application-Response
 		CC-Action CC-Cancel-Reason CC-Member-Session-UUID variable_cc_member_session_uuid CC-Queue FIFO-Action FIFO-Name Action Valet-Extension Conference-Name
-		Queue Trunk From To Reason Gateway State Ping-Status from-user user user-agent profile-name profile_name call-id ringCount
+		Queue Trunk From To Reason Gateway State Ping-Status from-user from-host user host user-agent profile-name profile_name call-id ringCount
 		Feature-Action Feature-Enabled Action-Name Action-Value MWI-Message-Account MWI-Messages-Waiting`) {
 		names[name] = true
 	}

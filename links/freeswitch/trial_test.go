@@ -1094,6 +1094,31 @@ func TestRegistrations(t *testing.T) {
 	})
 }
 
+// Telephones of several domains may have the same numbers: those of further domains are devices with a domain.
+func TestDomains(t *testing.T) {
+	tr := newTrial(t, LinkConfig{Domains: []string{"b.test"}, QueuePrefix: "02"}, "1001", "1001@b.test", "029700@b.test", "3000@b.test")
+	tr.tell(`sofia::register from-user=1001 from-host=b.test profile-name=internal
+CHANNEL_CREATE id=A dir=inbound who=1001@b.test to=9700
+callcenter::info CC-Action=member-queue-start CC-Queue=9700@b.test CC-Member-Session-UUID=A
+conference::maintenance Action=add-member Conference-Name=3000-b.test id=A
+MESSAGE_WAITING MWI-Messages-Waiting=yes MWI-Message-Account=sip:1001@b.test`)
+	tr.hears("1001@b.test", "BackInService  normal", "ServiceInitiated 1001@b.test initiated normal", "Originated 1001@b.test connected newCall",
+		"Queued 029700@b.test connected enteringDistribution", "Established 3000@b.test connected newCall", "MessageWaiting")
+	tr.hears("1001")
+	tr.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("1001@b.test"), CalledDirectoryNumber: uacsta.Dev("1002")})
+	tr.gives("bgapi originate {csta_call=#,origination_caller_id_number=1002,csta_calling=1001@b.test,ignore_early_media=true,originate_timeout=30}user/1001@b.test 1002 XML b.test\nJob-UUID: #")
+	tr.must(uacsta.SetDoNotDisturb{Device: uacsta.Dev("1001@b.test"), DoNotDisturbOn: true})
+	tr.gives("sendevent PHONE_FEATURE\nprofile: internal\nuser: 1001\nhost: b.test\ndevice: 1001\nFeature-Event: DoNotDisturbEvent\ndoNotDisturbOn: true")
+	if tr.database["csta_dnd/1001@b.test"] != "true" {
+		t.Errorf("mod_db has %v", tr.database)
+	}
+	tr.must(uacsta.SetMessageWaitingIndicator{Device: uacsta.Dev("1001@b.test")})
+	tr.gives("sendevent MESSAGE_WAITING\nMWI-Messages-Waiting: no\nMWI-Message-Account: sip:1001@b.test")
+	for _, device := range []string{"1001@c.test", "1001@b.test@b.test", "1001@", "@b.test"} {
+		tr.refused(uacsta.MakeCall{CallingDevice: uacsta.Dev(device), CalledDirectoryNumber: uacsta.Dev("1002")}, "invalidCallingDeviceID")
+	}
+}
+
 // Telephones that have registered before are called as such, and are in service already.
 func TestLearnRegistrations(t *testing.T) {
 	tr := newTrial(t, LinkConfig{Outside: "sofia/gateway/gw/{number}"}, "1002")

@@ -179,7 +179,9 @@ func (l *Link) firstOf(ringing []*channel, group string, done func(*channel)) {
 }
 
 // group asks for the call group of a device in the directory. "" means none.
-func (l *Link) group(device string, done func(group string, err error)) { l.row(device, "callgroup", done) }
+func (l *Link) group(device string, done func(group string, err error)) {
+	l.row(device, "callgroup", done)
+}
 
 // row asks for a column of a device's row in the directory. "" means none.
 func (l *Link) row(device, column string, done func(value string, err error)) {

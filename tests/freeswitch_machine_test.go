@@ -315,13 +315,6 @@ func (w *eventWire) carry(kind string, from, to net.Conn) {
 	}
 }
 
-// note writes a line into the recording.
-func (w *eventWire) note(format string, args ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	fmt.Fprintf(&w.log, "--- note +%.3f %s\n", time.Since(w.began).Seconds(), fmt.Sprintf(format, args...))
-}
-
 // superfluous are headers of events that no recording keeps.
 var superfluous = regexp.MustCompile(`^(FreeSWITCH-|Event-Date-(Local|GMT)|Event-Calling-|Caller-Channel-|Caller-Privacy-|Caller-Profile-|Caller-Screen-|Other-Leg-(Channel-|Profile-|Privacy-|Screen-)|Core-UUID|Presence-Call-)`)
 

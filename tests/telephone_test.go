@@ -8,7 +8,6 @@ import (
 	"net"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,7 +46,6 @@ type leg struct {
 	holds     bool   // this telephone holds it
 	far       string // what the other side says of its voice: sendrecv, sendonly, recvonly, inactive
 	media     string // where the other side takes voice
-	outcome   int    // the last status that NOTIFY told of a REFER
 	sequence  uint16 // of RTP
 	clock     uint32
 	sound     byte // what every octet of its voice is
@@ -214,13 +212,6 @@ func (l *leg) told(m *sipText) {
 	p := l.phone
 	event, _, _ := strings.Cut(m.header("Event"), ";")
 	switch {
-	case event == "refer":
-		if words := strings.Fields(m.body); len(words) > 1 {
-			code, _ := strconv.Atoi(words[1])
-			p.state.Lock()
-			l.outcome = code
-			p.state.Unlock()
-		}
 	case p.deaf.Load():
 	case event == "talk":
 		p.state.Lock()
@@ -500,13 +491,6 @@ func (l *leg) referTo(other *leg) {
 func (l *leg) replacesEscaped() string {
 	tag := func(party string) string { return tagParameter.FindStringSubmatch(party)[1] }
 	return fmt.Sprintf("%s%%3Bto-tag%%3D%s%%3Bfrom-tag%%3D%s", l.callID, tag(l.remote), tag(l.local))
-}
-
-// referred waits until a transfer is over, and returns its status.
-func (l *leg) referred() int {
-	l.phone.t.Helper()
-	l.until("the outcome of a REFER", func() bool { return l.outcome >= 200 })
-	return l.outcome
 }
 
 // info presses keys that go by INFO.

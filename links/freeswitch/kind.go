@@ -104,6 +104,9 @@ func (m *messages) check(s *config.Section) {
 	}
 }
 
+// listLag is how long FreeSWITCH's lists are waited for: on a busy machine they are up to half a second late.
+const listLag = time.Second
+
 func buildLink(l *LinkSettings, env *kind.Env) (proxy.Link, error) {
 	password, secure, err := kind.Opening(&l.Session, &l.Secure, env.Log)
 	if err != nil {
@@ -111,7 +114,7 @@ func buildLink(l *LinkSettings, env *kind.Env) (proxy.Link, error) {
 	}
 	cfg := LinkConfig{
 		Addresses: l.Addresses, TLS: secure, User: l.Session.User, Password: password, Domain: l.Domain, Domains: l.Domains, Context: l.Context, AutoAnswer: l.AutoAnswer,
-		RingTime: l.RingTime, Timeout: l.Timeout, Heartbeat: l.Heartbeat, Log: share.Quiet(env.Log),
+		RingTime: l.RingTime, Timeout: l.Timeout, Heartbeat: l.Heartbeat, Lag: listLag, Log: share.Quiet(env.Log),
 		Answer: l.Answer, Profile: l.Profile, Outside: l.Outside, QueuePrefix: l.Queues.Prefix, TrunkPrefix: l.TrunkPrefix, ParkLot: l.ParkLot,
 		Queues: func(number string) bool { return policy.MatchDevice(l.Queues.Numbers, number) },
 		Sounds: l.Messages.Folder, Recordings: l.Messages.Recordings, Messages: map[string]string{},

@@ -31,6 +31,7 @@ type LinkConfig struct {
 	Timeout    time.Duration // for the reply to a command; default 10 s
 	Heartbeat  time.Duration // interval of status requests; default 30 s
 	DialTime   time.Duration // for one address; default 10 s
+	Lag        time.Duration // how long FreeSWITCH's lists may be behind its events: it writes them to a database
 	AutoAnswer string        // channel variable that makes the calling telephone answer; default sip_auto_answer=true
 	Answer     string        // how telephones are made to answer: AnswerTalk (default), AnswerKeys or AnswerAuto
 	Models     []Model       // for AnswerKeys; the first match counts
@@ -193,6 +194,9 @@ func (l *Link) keep(ctx context.Context, s *socket, up proxy.Upcalls) error {
 	}
 	if _, err := s.ask(ctx, subscription); err != nil {
 		return fmt.Errorf("subscribing to events: %w", err)
+	}
+	if !gate.Sleep(ctx, l.cfg.Lag) { // the lists have what happened before the subscription
+		return ctx.Err()
 	}
 	if err := begins(ctx, l, s, "channels", maxChannels, l.learn, l.learnt); err != nil {
 		return fmt.Errorf("listing channels: %w", err)

@@ -785,6 +785,8 @@ func (p *player) does(service any, commands int) {
 // ends are what there is in the end of recordings of what others do.
 var ends = map[string]string{
 	"basic-call": "", "basic-call-every-event": "", "callee-hangs-up": "", "failures": "", "trunk-out-in": "", "phone-attended-refer": "", "queue-callcenter": "", "queue-fifo": "",
+	"two-registrations": "", "two-registrations-reject": "", "reject-ringing": "", "no-answer": "", "abandon": "", "ring-group-reject": "", "trunk-busy": "", "blind-refer-by-caller": "",
+	"blind-refer-by-called": "", "attended-refer": "", "attended-refer-ringing": "", "holder-hangs-up": "", "conference-cleared": "", "loopback": "", "busy-voicemail": "",
 	"hold-retrieve":        "1001 connected, 1002 connected",
 	"phone-blind-refer":    "1002 connected, 1003 connected",
 	"deflect":              "1001 connected, 1003 connected",

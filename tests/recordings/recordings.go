@@ -328,11 +328,11 @@ func (p *Player) play(conn net.Conn) (again bool) {
 		}
 		_, _ = conn.Write([]byte(exchange[1]))
 	}
-	given, gone := make(chan string), make(chan struct{})
+	given, gone, answers := make(chan string), make(chan struct{}), &replies{conn: conn}
 	listened := make(chan struct{})
 	go func() {
 		defer close(listened)
-		p.listen(conn, in, given, gone)
+		p.listen(answers, in, given, gone)
 	}()
 	defer func() {
 		close(gone)
@@ -372,8 +372,10 @@ func (p *Player) play(conn net.Conn) (again bool) {
 				return false
 			}
 			p.given(command, instead, p.entries[min(p.next+1, len(p.entries)-1)].text)
-		case e.kind == "server" && strings.Contains(e.text, "text/event-plain"), e.kind == "server" && !skip:
+		case e.kind == "server" && strings.Contains(e.text, "text/event-plain"):
 			_, _ = io.WriteString(conn, p.said(whole(e.text)))
+		case e.kind == "server" && !skip:
+			answers.recorded(p.said(whole(e.text)))
 		}
 	}
 	fmt.Fprintf(conn, "Content-Length: %d\nContent-Type: text/event-plain\n\n%s", len(last), last)
@@ -392,9 +394,50 @@ func (p *Player) pace(e entry) {
 	}
 }
 
+// replies keeps the replies to commands in their order.
+type replies struct {
+	conn net.Conn
+	mu   sync.Mutex
+	due  int      // commands whose replies are in the recording
+	held []string // replies to later ones
+}
+
+// awaits says that the reply to a command is in the recording.
+func (r *replies) awaits() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.due++
+}
+
+// recorded sends a reply of the recording.
+func (r *replies) recorded(reply string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, _ = io.WriteString(r.conn, reply)
+	if r.due--; r.due <= 0 {
+		_, _ = io.WriteString(r.conn, strings.Join(r.held, ""))
+		r.due, r.held = 0, nil
+	}
+}
+
+// add replies at once, or after what is due.
+func (r *replies) add(kind, body string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	reply := fmt.Sprintf("Content-Type: %s\nContent-Length: %d\n\n%s", kind, len(body), body)
+	if kind == "command/reply" {
+		reply = fmt.Sprintf("Content-Type: %s\nReply-Text: %s\n\n", kind, body)
+	}
+	if r.due > 0 {
+		r.held = append(r.held, reply)
+		return
+	}
+	_, _ = io.WriteString(r.conn, reply)
+}
+
 // listen passes the commands of a link on until it goes. What a link asks besides is answered at once: whether
 // FreeSWITCH lives, the database that it keeps, variables, and further events, which it tells anyhow.
-func (p *Player) listen(conn net.Conn, in *bufio.Reader, to chan<- string, gone <-chan struct{}) {
+func (p *Player) listen(answers *replies, in *bufio.Reader, to chan<- string, gone <-chan struct{}) {
 	defer close(to)
 	for {
 		given, err := readCommand(in)
@@ -404,22 +447,22 @@ func (p *Player) listen(conn net.Conn, in *bufio.Reader, to chan<- string, gone 
 		stored, db := strings.CutPrefix(given, "api db ")
 		switch {
 		case given == "api status":
-			_, _ = io.WriteString(conn, "Content-Type: api/response\nContent-Length: 3\n\nUP\n")
+			answers.add("api/response", "UP\n")
 		case strings.HasPrefix(given, "api xml_locate "):
-			_, _ = io.WriteString(conn, "Content-Type: api/response\nContent-Length: 22\n\n-ERR permission denied\n")
+			answers.add("api/response", "-ERR permission denied\n")
 		case db:
 			select {
 			case <-p.begin:
 			case <-gone:
 				return
 			}
-			reply := p.database(strings.Split(stored, "/"))
-			_, _ = fmt.Fprintf(conn, "Content-Type: api/response\nContent-Length: %d\n\n%s", len(reply), reply)
+			answers.add("api/response", p.database(strings.Split(stored, "/")))
 		case strings.HasPrefix(given, "api uuid_setvar"):
-			_, _ = io.WriteString(conn, "Content-Type: api/response\nContent-Length: 4\n\n+OK\n")
+			answers.add("api/response", "+OK\n")
 		case strings.HasPrefix(given, "event plain "):
-			_, _ = io.WriteString(conn, "Content-Type: command/reply\nReply-Text: +OK event listener enabled plain\n\n")
+			answers.add("command/reply", "+OK event listener enabled plain")
 		default:
+			answers.awaits()
 			select {
 			case to <- given:
 			case <-gone:
@@ -648,7 +691,7 @@ func (p *Player) there() string {
 			}
 			begun = append(begun, id)
 			rows[id] = row{
-				"uuid": id, "direction": ev["Call-Direction"], "dest": ev["Caller-Destination-Number"],
+				"uuid": id, "name": ev["Channel-Name"], "direction": ev["Call-Direction"], "dest": ev["Caller-Destination-Number"],
 				"presence_id": ev["Channel-Presence-ID"], "call_uuid": call, "cid_num": ev["Caller-Caller-ID-Number"],
 			}
 			if name == begins && ev["Call-Direction"] == "inbound" {

@@ -650,14 +650,14 @@ func TestRealTalk(t *testing.T) {
 	f.idle()
 }
 
-// A program consults as soon as it hears that the call is answered.
+// A program consults, or transfers, as soon as it hears that the call is answered.
 func TestRealConsultationAtOnce(t *testing.T) {
 	f := realFreeSWITCH(t)
 	phones := f.telephones("1001", "1002", "1003")
 	r := f.front()
 	phones[1].auto.Store(true)
 	phones[2].auto.Store(true)
-	for i := range 6 {
+	for i := range 8 {
 		c := talkTo(r, "1001", "1002", "1003")
 		who, other := "1001", "1002"
 		if i%2 == 1 {
@@ -665,6 +665,20 @@ func TestRealConsultationAtOnce(t *testing.T) {
 		}
 		near := phones[0].dials("1002")
 		held := uacsta.Conn(c.await(who, "Established").CallID, who)
+		if i >= 4 {
+			c.must(uacsta.SingleStepTransferCall{ActiveCall: held, TransferredTo: uacsta.Dev("1003")})
+			stays, leaves, far := phones[1].rings(), near, phones[2].rings()
+			if who == "1002" {
+				stays, leaves = leaves, stays
+			}
+			leaves.ends()
+			c.await(other, "Transfered")
+			hearEachOther(stays, far)
+			far.hangsUp()
+			stays.ends()
+			f.idle()
+			continue
+		}
 		active := uacsta.Conn(c.must(uacsta.ConsultationCall{ExistingCall: held, ConsultedDevice: uacsta.Dev("1003")}).Text("initiatedCall/callID"), who)
 		c.await("1003", "Established")
 		waits, far := phones[1].rings(), phones[2].rings()

@@ -68,8 +68,10 @@ func (l *Link) hold(s *uacsta.HoldCall, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	ch.holds = true
-	l.order(api("uuid_hold %", word(ch.id)), answer, uacsta.HoldCallResponse{})
+	l.order(api("uuid_hold %", word(ch.id)), func(res any, err error) {
+		ch.holds = ch.holds || err == nil
+		answer(res, err)
+	}, uacsta.HoldCallResponse{})
 }
 
 // retrieve implements Retrieve Call (ECMA-269). Only the telephone itself can retrieve a call

@@ -32,6 +32,7 @@ type realSwitch struct {
 	SIP, Outside, Carrier, Events int // ports: of telephones, of the second profile, of the network behind its gateway, of the event socket
 	Dir, Voice, Log               string
 	Domain, Password, Allowed     string
+	Other                         string // a further domain, with the same users; "": none
 	Users, Documented             []string
 
 	program string

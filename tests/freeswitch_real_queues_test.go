@@ -228,6 +228,46 @@ func queueless(picture string) []string {
 	})
 }
 
+// Telephones of two domains have the same numbers, and are two devices.
+func TestRealFreeSWITCHDomains(t *testing.T) {
+	t.Parallel()
+	f := realFreeSWITCH(t, func(f *realSwitch) { f.Other = "other.test" })
+	here, domain := f.telephones("1001", "1002"), f.Domain
+	f.Domain = f.Other
+	there := f.telephones("1001", "1002")
+	f.Domain = domain
+	r := f.front(`devices: ["10??", "81???"]`, "domains: [other.test]",
+		`numbers: {out: [{match: "/8(1\\d\\d\\d)/", replace: "$1@other.test"}], in: [{match: "/(1\\d\\d\\d)@other\\.test/", replace: "8$1"}]}`)
+	devices := []string{"1001", "1002", "81001", "81002"}
+	o := talkTo(r, devices...)
+	o.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("81001"), CalledDirectoryNumber: uacsta.Dev("1002")})
+	a := there[0].rings().answers()
+	o.await("81001", "Originated")
+	b := there[1].rings()
+	o.await("81002", "Delivered")
+	hearEachOther(a, b.answers())
+	o.await("81002", "Established")
+	if got, want := o.pictures(false, devices...), "81001 connected connected\n81002 connected connected"; got != want {
+		t.Errorf("there are\n%s\nnot\n%s", got, want)
+	}
+	c := here[0].dials("1002")
+	here[1].rings().answers()
+	o.await("1002", "Established")
+	before := o.pictures(true, devices...)
+	f.cut()
+	waitFor(t, "the next connection", f.connected)
+	r.linked("fs")
+	if got := o.pictures(true, devices...); got != before {
+		t.Errorf("there are\n%s\nnot\n%s", got, before)
+	}
+	c.hangsUp()
+	o.await("1002", "ConnectionCleared")
+	a.hangsUp()
+	o.await("81002", "ConnectionCleared")
+	f.idle()
+	r.stop()
+}
+
 // pictures are the connections of devices, with the states of all devices in the call, and the identifiers of calls if
 // they matter.
 func (c *cardTalk) pictures(identified bool, devices ...string) string {

@@ -69,7 +69,8 @@ func TestFirstCallOfFreeSWITCH(t *testing.T) {
 	if err := os.Symlink(program(t), filepath.Join(folder, "tr87proxy")); err != nil {
 		t.Fatal(err)
 	}
-	script := tour(printed)
+	const serves = "server=$!; await\n" // and the reader waits for what the document says of the log
+	script := strings.Replace(tour(printed), serves, serves+"until grep -q 'link up. link=freeswitch' serve.out; do kill -0 $server; pause; done\n", 1)
 	for _, command := range []string{"check", "serve", "monitor 1001 1002", "call 1001 1002"} {
 		if !strings.Contains(script, ": tr87proxy "+command+"'\n") {
 			t.Errorf("the document does not run %s: this test shows little", command)

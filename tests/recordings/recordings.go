@@ -448,7 +448,7 @@ func (p *Player) listen(answers *replies, in *bufio.Reader, to chan<- string, go
 		switch {
 		case given == "api status":
 			answers.add("api/response", "UP\n")
-		case strings.HasPrefix(given, "api xml_locate "):
+		case strings.HasPrefix(given, "api xml_locate "), strings.HasPrefix(given, "api domain_exists "):
 			answers.add("api/response", "-ERR permission denied\n")
 		case db:
 			select {

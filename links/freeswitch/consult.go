@@ -57,6 +57,17 @@ func waiting(ch, other *channel) []instruction {
 	return []instruction{parking(ch), api("uuid_setvar % "+waitsFor+" %", word(ch.id), word(other.id))}
 }
 
+// free gives those who stay in a call back to the dialplan, which a device has sent them to: it goes on with them when
+// nobody answers there.
+func (l *Link) free(c *call) {
+	for _, ch := range c.Parties {
+		if ch.parks && ch.kept == nil && l.channels[ch.id] == ch {
+			ch.parks = false
+			l.order(released(ch), func(any, error) {}, nil)
+		}
+	}
+}
+
 // everyCause lists the numbers of FreeSWITCH's hang-up causes.
 var everyCause = func() string {
 	var list []string
@@ -488,16 +499,17 @@ func (ch *channel) rung() *channel {
 }
 
 // transferEarly transfers to a device that still rings. FreeSWITCH cannot hand over a ringing
-// call, so the telephone's channels end and the waiting party calls the device again. No event
+// call, so the telephone's channels end and the waiting party calls the same number again. No event
 // reports the end of the channels.
 func (l *Link) transferEarly(p *pair, far *channel, answer proxy.Answer) {
-	onward := api("uuid_transfer % %", word(p.near.id), l.extension(far.Device, p.held.Device))
+	to := p.active.call.Called // beyond a gateway, a device's number is not what the dialplan takes
+	onward := api("uuid_transfer % %", word(p.near.id), l.extension(to, p.held.Device))
 	if onward == (instruction{}) {
 		answer(nil, errParameter)
 		return
 	}
 	p.active.leaves, p.held.leaves = true, true
-	sent := func(_ any, err error) {
+	sent := func(err error) {
 		if err == nil && l.channels[p.near.id] != p.near {
 			err = errState // it has hung up meanwhile
 		}
@@ -507,13 +519,14 @@ func (l *Link) transferEarly(p *pair, far *channel, answer proxy.Answer) {
 			l.cleared(p.held, uacsta.CauseNormalClearing)
 			return
 		}
+		p.near.parks = false
 		list, tell := l.unite(p, far.Device, p.near)
 		answer(uacsta.TransferCallResponse{TransferredCall: uacsta.Conn(p.near.call.ID, far.Device), Connections: list}, nil)
 		tell()
 	}
 	l.order(api("uuid_kill % NORMAL_CLEARING", word(p.active.id)), func(_ any, err error) {
 		if err == nil {
-			l.order(onward, sent, nil)
+			l.orders([]instruction{released(p.near), onward}, sent)
 			return
 		}
 		answer(nil, err)

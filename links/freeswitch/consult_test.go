@@ -239,3 +239,56 @@ func TestEstablishedByBridge(t *testing.T) {
 	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "Delivered 1002 connected newCall",
 		digit+"1", digit+"2", "Established 1002 connected newCall", digit+"3")
 }
+
+// A party that has waited, and that a device sends on, is the dialplan's: if nobody answers there, it goes on, such as to a
+// voice mailbox.
+func TestSentOnAfterConsultation(t *testing.T) {
+	const unanswered = "CHANNEL_CREATE id=D of=B dir=outbound who=1004@pbx.test\nCHANNEL_PROGRESS id=D\nCHANNEL_HANGUP id=D why=NO_ANSWER\n"
+	for name, do := range map[string]func(tr *trial, held, active uacsta.ConnectionID){
+		"transferred while it rings": func(tr *trial, held, active uacsta.ConnectionID) {
+			tr.tell(calls1003)
+			tr.must(uacsta.TransferCall{HeldCall: held, ActiveCall: active})
+			tr.tell("CHANNEL_HANGUP id=A why=NORMAL_CLEARING\nCHANNEL_HANGUP id=C why=ORIGINATOR_CANCEL\n")
+		},
+		"transferred in a single step after alternating": func(tr *trial, held, active uacsta.ConnectionID) {
+			tr.tell(has1003)
+			tr.must(uacsta.AlternateCall{HeldCall: held, ActiveCall: active})
+			tr.tell("CHANNEL_HANGUP id=C why=NORMAL_CLEARING variable_sip_term_status=200\n")
+			tr.settle()
+			tr.must(uacsta.SingleStepTransferCall{ActiveCall: held, TransferredTo: uacsta.Dev("1004")})
+			tr.tell("CHANNEL_HANGUP id=A why=NORMAL_CLEARING\n")
+		},
+		"transferred by REFER after a call back": func(tr *trial, _, _ uacsta.ConnectionID) {
+			tr.tell("CHANNEL_HANGUP id=A why=USER_BUSY")
+			tr.settle()
+			tr.tell("CHANNEL_CREATE id=E dir=outbound who=1001@pbx.test variable_csta_call=" + tr.made() + "\nCHANNEL_PROGRESS id=E\nCHANNEL_ANSWER id=E\nCHANNEL_BRIDGE id=E a=E b=B\n" +
+				"CHANNEL_HANGUP id=E why=BLIND_TRANSFER variable_transfer_disposition=recv_replace variable_transfer_destination=blind:1004\n")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, LinkConfig{}, "1001", "1002")
+			active := consulted(t, tr)
+			do(tr, uacsta.Conn("A", "1001"), uacsta.Conn(active, "1001"))
+			tr.tell(unanswered)
+			tr.settle()
+			tr.mu.Lock()
+			defer tr.mu.Unlock()
+			if !slices.Contains(tr.commands, released(&channel{id: "B"}).text) || slices.Contains(tr.commands, "api uuid_kill B") {
+				t.Errorf("B is not released, or cleared:\n%s", strings.Join(tr.commands, "\n"))
+			}
+			if ch := tr.link.channels["B"]; ch == nil || ch.parks {
+				t.Error("the link would clear B")
+			}
+		})
+	}
+}
+
+// Who is transferred to a number outside while it rings calls what the telephone has called, and not what the gateway gets.
+func TestTransferEarlyOutside(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001")
+	tr.tell(talking)
+	active := tr.must(uacsta.ConsultationCall{ExistingCall: uacsta.Conn("A", "1001"), ConsultedDevice: uacsta.Dev("0309876")}).Text("initiatedCall/callID")
+	tr.tell("CHANNEL_CREATE id=C of=A dir=outbound to=309876 variable_sip_gateway_name=carrier\nCHANNEL_PROGRESS id=C\n")
+	tr.must(uacsta.TransferCall{HeldCall: uacsta.Conn("A", "1001"), ActiveCall: uacsta.Conn(active, "1001")})
+	tr.gives("api uuid_transfer B 0309876 XML default")
+}

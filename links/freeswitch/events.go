@@ -129,7 +129,11 @@ func (l *Link) created(e event) {
 		return
 	}
 	if from := l.caller(ch, e); from != nil {
-		l.called(l.callOf(from, ch), ch, e)
+		c := from.call
+		if e.get("Other-Leg-Unique-ID") != "" { // else mod_callcenter calls
+			c = l.callOf(from, ch)
+		}
+		l.called(c, ch, e)
 		return
 	}
 	c := newCall(id, e.get("Caller-Caller-ID-Number"), e.get("Caller-Destination-Number"))
@@ -389,12 +393,14 @@ func (l *Link) sentOn(ch *channel, to string, cause uacsta.EventCause) {
 func (l *Link) divert(ch *channel, to string, cause uacsta.EventCause) {
 	l.deliver(ch.call.Divert(ch, to, cause)...)
 	l.remove(ch)
+	l.free(ch.call)
 }
 
 // transferred reports that a device transferred a call in a single step.
 func (l *Link) transferred(ch *channel, to string) {
 	l.deliver(ch.call.SingleStepTransfer(ch, to)...)
 	l.remove(ch)
+	l.free(ch.call)
 }
 
 // registered handles the registration of a telephone, or its end.

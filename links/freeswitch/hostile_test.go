@@ -208,6 +208,23 @@ func (tr *trial) ends(at time.Time) {
 	<-done
 }
 
+// FreeSWITCH reports that a call has failed, and later refuses the command that was to make it.
+func TestRefusedLate(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001")
+	tr.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("1001"), CalledDirectoryNumber: uacsta.Dev("1002")})
+	id := tr.made()
+	tr.tell("BACKGROUND_JOB Job-UUID=" + id)
+	tr.ends(time.Now().Add(time.Hour))
+	done := make(chan any, 1)
+	tr.link.inbox.Post(func() {
+		defer func() { done <- recover() }()
+		tr.link.forget(id)
+	})
+	if what := <-done; what != nil {
+		t.Errorf("panic: %v", what)
+	}
+}
+
 // A call that FreeSWITCH says it has made, and whose channel never comes, is overdue as well.
 func TestMadeOnly(t *testing.T) {
 	tr := newTrial(t, LinkConfig{}, "1001")

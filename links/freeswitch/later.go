@@ -52,6 +52,14 @@ func (l *Link) proceed(now time.Time) {
 	}
 }
 
+// hurry handles the events that wait when the inbox had no room for the alarm.
+func (l *Link) hurry(now time.Time) {
+	if len(l.later) > 0 && now.Sub(l.later[0].until) > moment {
+		l.alarmed = false
+		l.proceed(now)
+	}
+}
+
 // behind reports whether one of the first n events that wait is of the same channel.
 func (l *Link) behind(e event, n int) bool {
 	ids := e.channels()

@@ -167,7 +167,7 @@ func (l *Link) begin(up proxy.Upcalls) {
 	}
 	l.reading, l.unread = true, nil
 	l.channels, l.calls, l.awaited = map[string]*channel{}, map[string]*call{}, map[string]*awaited{}
-	l.loops, l.later = map[string]string{}, nil
+	l.loops, l.later, l.alarmed = map[string]string{}, nil, false
 	l.parties, l.before = map[string]map[*channel]int{}, nil
 	l.parts, l.devices, l.profiles = map[string]int{}, map[string]bool{}, map[string]profile{}
 	l.contacts = map[string][]string{}
@@ -219,7 +219,10 @@ func (l *Link) keep(ctx context.Context, s *socket, up proxy.Upcalls) error {
 	for {
 		select {
 		case now := <-second.C:
-			l.inbox.Post(func() { l.expire(now) })
+			l.inbox.Post(func() {
+				l.expire(now)
+				l.hurry(now)
+			})
 		case <-beat.C:
 			if _, err := s.ask(ctx, "api status"); err != nil {
 				return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -34,5 +35,27 @@ func TestWaitingCallsStandInOrder(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// An event that waits is handled even if the inbox had no room when its time was over.
+func TestCrowdedInbox(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001")
+	tr.tell(talking)
+	tr.tell("CHANNEL_HANGUP id=B why=NORMAL_CLEARING variable_last_bridge_hangup_cause=NORMAL_CLEARING") // another one may have hung up before
+	left := make(chan int, 1)
+	tr.link.inbox.Post(func() {
+		left <- len(tr.link.later)
+		tr.link.alarmed = true // and nothing comes
+		tr.link.hurry(time.Now())
+		tr.link.hurry(time.Now().Add(time.Second))
+		left <- len(tr.link.later)
+		tr.link.begin(tr.core)
+		if tr.link.alarmed {
+			t.Error("no event of the next connection waits for its time")
+		}
+	})
+	if before, after := <-left, <-left; before != 1 || after != 0 {
+		t.Errorf("%d events wait, then %d", before, after)
 	}
 }

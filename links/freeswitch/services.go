@@ -253,8 +253,10 @@ func (l *Link) originate(id string, dialled part, with []part, target part, made
 
 // forget stops waiting for a call that a service placed.
 func (l *Link) forget(id string) {
-	l.discard(l.awaited[id].call)
-	delete(l.awaited, id)
+	if made := l.awaited[id]; made != nil {
+		l.discard(made.call)
+		delete(l.awaited, id)
+	}
 }
 
 // outcome handles FreeSWITCH's result of placing a call. A channel that FreeSWITCH claims to have created

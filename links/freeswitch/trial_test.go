@@ -288,6 +288,14 @@ func TestQueue(t *testing.T) {
 	}
 }
 
+// An agent that mod_callcenter calls while another one answers is not consulted by the caller.
+func TestQueueLosesRace(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001")
+	tr.tell(inQueue + offered("1002", "B") + "CHANNEL_ANSWER id=B\nCHANNEL_BRIDGE id=A a=A b=B\n" + offered("1003", "C") + "CHANNEL_HANGUP id=C why=LOSE_RACE\n")
+	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "Queued 9700 connected enteringDistribution", "Diverted 9700 connected distributed",
+		"Delivered 1002 connected distributed", "Established 1002 connected distributed", "Delivered 1003 connected distributed", "ConnectionCleared 1003 connected multipleAlerting")
+}
+
 // A caller that waits too long or hangs up leaves the queue. Events carry the number of waiting
 // calls.
 func TestQueueEnds(t *testing.T) {

@@ -77,6 +77,7 @@ const (
 	RouteingTimerExpired                 = "routeingTimerExpired"
 	ValueOutOfRange                      = "valueOutOfRange"
 	AutoAnswerOutOfRange                 = "autoAnswerOutOfRange"
+	SecurityViolation                    = "securityViolation"
 
 	// stateIncompatibility
 	InvalidConnectionState        = "invalidConnectionState"

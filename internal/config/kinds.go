@@ -147,6 +147,9 @@ func (d *document) foreignFault(kind LinkKind, key string) string {
 		return "is not for type " + kind.Name() + ": " + why
 	}
 	if names := d.kindsWith(key); len(names) == 1 && names[0] != d.kinds.Links[0].Name() {
+		if kind.Name() == d.kinds.Links[0].Name() { // also that of an entry without type
+			return "is for type " + names[0] + " only; write type: " + names[0]
+		}
 		return "is for type " + names[0] + " only"
 	}
 	return "is not for type " + kind.Name()

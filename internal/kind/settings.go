@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,8 +26,12 @@ func (p *Peer) Check(s *config.Section) {
 		s.Fault("addresses", "must name at least one address; write for example [\"10.1.1.1:8882\"]")
 	}
 	for i, address := range p.Addresses {
-		if host, port, err := net.SplitHostPort(address); err == nil && (host == "" || port == "") || err != nil && !PlainHost(address) {
-			s.Fault(fmt.Sprintf("addresses[%d]", i), "is neither host nor host:port; write for example \"10.1.1.1:8882\"")
+		key := fmt.Sprintf("addresses[%d]", i)
+		host, port, err := net.SplitHostPort(address)
+		if err == nil && (host == "" || port == "") || err != nil && !PlainHost(address) {
+			s.Fault(key, "is neither host nor host:port; write for example \"10.1.1.1:8882\"")
+		} else if n, bad := strconv.Atoi(port); err == nil && bad == nil && (n < 1 || n > 65535) {
+			s.Fault(key, fmt.Sprintf("has port %q; write one from 1 to 65535", port))
 		}
 	}
 }

@@ -209,17 +209,17 @@ var writes = []struct {
 	{
 		func(a, _ string) any {
 			return uacsta.DirectedPickupCall{CallToBePickedUp: uacsta.Conn("R", "1006"), RequestingDevice: uacsta.Dev(a)}
-		}, func(a, _ string) []string { return []string{"originate", "rings " + a} },
+		}, func(a, _ string) []string { return []string{"originate", "shows 1005", "rings " + a} },
 	},
 	{
 		func(a, _ string) any {
 			return uacsta.GroupPickupCall{NewDestination: uacsta.Dev(a)}
-		}, func(a, _ string) []string { return []string{"originate", "rings " + a} },
+		}, func(a, _ string) []string { return []string{"originate", "shows 1005", "rings " + a} },
 	},
 	{
 		func(a, _ string) any {
 			return uacsta.SingleStepConferenceCall{ActiveCall: uacsta.Conn("A", "1001"), DeviceToJoin: uacsta.Dev(a), ParticipationType: uacsta.ParticipationActive}
-		}, func(a, _ string) []string { return []string{"originate", "rings " + a} },
+		}, func(a, _ string) []string { return []string{"originate", "shows 1001", "rings " + a} },
 	},
 	{
 		func(a, _ string) any {

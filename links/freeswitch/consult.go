@@ -247,7 +247,7 @@ func (l *Link) callBack(held *channel, cause uacsta.EventCause) {
 	}
 	l.drop(held, cause)
 	c.Why = uacsta.CauseRecall
-	l.originate(newID(), l.telephone(held.Device), nil, form("&intercept(%)", word(near.id)), &awaited{call: c, device: held.Device, recalls: true}, nil, func(_ any, err error) {
+	l.originate(newID(), l.telephone(held.Device), l.showing(near.Device), form("&intercept(%)", word(near.id)), &awaited{call: c, device: held.Device, recalls: true}, nil, func(_ any, err error) {
 		if err != nil {
 			l.alone(c)
 		}
@@ -264,7 +264,7 @@ func (l *Link) recall(parked []*channel, then func(error)) {
 	}
 	ch := parked[0]
 	l.query(api("uuid_getvar % "+waitsFor, word(ch.id)), func(id string, err error) {
-		if err != nil && !errors.Is(err, errRefused) {
+		if err != nil && !errors.Is(err, errRefused) && !errors.Is(err, errRights) {
 			then(err)
 			return
 		}

@@ -121,7 +121,7 @@ func TestCallBack(t *testing.T) {
 			tr.tell("CHANNEL_HANGUP id=A why=USER_BUSY")
 			tr.hears("1001", "Failed 1003 connected busy", "ConnectionCleared 1001 null busy", "ConnectionCleared 1001 null busy")
 			if tt.refuse == "" {
-				tr.gives("bgapi originate {csta_call=#,ignore_early_media=true,originate_timeout=30}user/1001@pbx.test &intercept(B)\nJob-UUID: #")
+				tr.gives("bgapi originate {csta_call=#,origination_caller_id_number=1002,ignore_early_media=true,originate_timeout=30}user/1001@pbx.test &intercept(B)\nJob-UUID: #")
 				made := tr.made()
 				tr.tell("CHANNEL_CREATE id=E dir=outbound who=1001@pbx.test variable_csta_call=" + made + "\n" + strings.ReplaceAll(tt.events, "#", "E"))
 			}

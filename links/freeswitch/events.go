@@ -279,7 +279,7 @@ func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
 		return
 	case ch.comes != nil: // no event has mentioned it
 		l.remove(ch)
-		l.deliver(c.Missed(ch.Device, cause))
+		l.unjoined(c, ch.Device, cause)
 		return
 	case cause == uacsta.CauseCallPickup && was == uacsta.Alerting:
 		l.pickedUp(ch)
@@ -302,6 +302,15 @@ func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
 		}
 		l.drop(ch, cause)
 	}
+}
+
+// unjoined reports that a device that was to join a call could not be reached: to the others, too, if it was called
+// into their conference.
+func (l *Link) unjoined(c *call, device string, cause uacsta.EventCause) {
+	if c.room != "" {
+		l.deliver(c.Unreached(device, cause)...)
+	}
+	l.deliver(c.Missed(device, cause))
 }
 
 // told reports whether events have mentioned the connection.
@@ -369,7 +378,7 @@ func (l *Link) alone(c *call) {
 	switch last := c.Parties[0]; {
 	case l.channels[last.id] != last: // a consulting device has no one to return to
 		l.drop(last, uacsta.CauseNormalClearing)
-	case last.parks && last.kept == nil:
+	case last.parks && last.kept == nil, last.comes != nil:
 		l.kill(last)
 	}
 }

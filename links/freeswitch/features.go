@@ -92,7 +92,11 @@ func (l *Link) known(device string, then func(*settings, error)) {
 			return
 		}
 		l.query(api("db select/"+keys[i].realm+"/%", l.device(device)), func(value string, err error) {
-			if err != nil && !errors.Is(err, errNothing) {
+			switch {
+			case errors.Is(err, errRights):
+				then(nil, err)
+				return
+			case err != nil && !errors.Is(err, errNothing):
 				l.report(slog.LevelInfo, "", "could not read features from mod_db: is it loaded?", "err", err)
 				then(nil, errBusy)
 				return
@@ -289,7 +293,8 @@ func (l *Link) redirection(s *settings, device string, kind uacsta.ForwardingTyp
 	if next.to == "" {
 		next.to = was.to
 	}
-	if (next.on || next.to != "") && !words.MatchString(next.to) {
+	user, _ := l.userOf(device)
+	if (next.on || next.to != "") && !words.MatchString(next.to) || next.on && next.to == user {
 		return nil, next, 0, uacsta.Refuse(uacsta.Operation, uacsta.InvalidForwardingDestination)
 	}
 	if count == 0 || kind != uacsta.ForwardNoAns {

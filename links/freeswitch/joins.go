@@ -2,6 +2,7 @@ package freeswitch
 
 import (
 	"cmp"
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
@@ -117,7 +118,7 @@ func (l *Link) pickUp(s *uacsta.DirectedPickupCall, answer proxy.Answer) {
 	if ch.parked {
 		target, cause = form("'&valet_park(% %)'", word(l.cfg.ParkLot), word(ch.Device)), uacsta.CausePark
 	}
-	l.originate(newID(), l.telephone(device), nil, target, &awaited{call: ch.call, device: device, by: ch, why: cause},
+	l.originate(newID(), l.telephone(device), l.showing(ch.other().Device), target, &awaited{call: ch.call, device: device, by: ch, why: cause},
 		uacsta.DirectedPickupCallResponse{PickedCall: uacsta.Conn(ch.call.ID, device)}, answer)
 }
 
@@ -187,7 +188,11 @@ func (l *Link) group(device string, done func(group string, err error)) {
 func (l *Link) row(device, column string, done func(value string, err error)) {
 	user, domain := l.userOf(device)
 	l.query(api("list_users user %", word(user)), func(reply string, err error) {
-		if err != nil {
+		switch {
+		case errors.Is(err, errRights):
+			done("", err)
+			return
+		case err != nil:
 			done("", errBusy)
 			return
 		}
@@ -280,7 +285,7 @@ func (l *Link) addParty(s *uacsta.SingleStepConferenceCall, answer proxy.Answer)
 		for _, member := range c.Parties {
 			member.parks = true // it stays in the conference when the others have left
 		}
-		l.originate(newID(), l.dial(device), nil, form("&conference(%@default"+how.flags+")", word(room)), &awaited{call: c, device: device, by: ch, why: how.cause},
+		l.originate(newID(), l.dial(device), l.showing(ch.Device), form("&conference(%@default"+how.flags+")", word(room)), &awaited{call: c, device: device, by: ch, why: how.cause},
 			uacsta.SingleStepConferenceCallResponse{ConferencedCall: uacsta.Conn(c.ID, device)}, answer)
 	})
 }

@@ -71,12 +71,15 @@ func checkLink(l *LinkSettings, s *config.Section) {
 	if l.Answer != "" {
 		s.OneOf("answer", l.Answer, AnswerTalk, AnswerKeys, AnswerAuto)
 	}
-	if l.Outside != "" && (!strings.Contains(l.Outside, "{number}") || strings.ContainsAny(l.Outside, " \r\n")) {
-		s.Fault("outside", "must be a dial string with {number} in it, such as \"sofia/gateway/trunk1/{number}\"")
+	if l.Outside != "" && (!strings.Contains(l.Outside, "{number}") || strings.ContainsAny(l.Outside, " \r\n") || strings.Contains(l.Outside, "${")) {
+		s.Fault("outside", "must be a dial string with {number} in it, and without ${, such as \"sofia/gateway/trunk1/{number}\"")
 	}
 	s.Patterns("queues.numbers", l.Queues.Numbers)
 	l.Messages.check(s)
-	if strings.ContainsAny(l.AutoAnswer, "{}\r\n") {
+	if l.TrunkPrefix != "" && l.TrunkPrefix == l.Queues.Prefix {
+		s.Fault("trunk-prefix", "must differ from queues.prefix: a queue and a trunk could have the same number")
+	}
+	if strings.ContainsAny(l.AutoAnswer, "{}\r\n") || l.AutoAnswer != "" && !strings.Contains(l.AutoAnswer, "=") {
 		s.Fault("auto-answer", "must be channel variables, such as sip_auto_answer=true")
 	}
 	switch {

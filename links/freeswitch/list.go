@@ -216,7 +216,7 @@ func (l *Link) inquire(questions []question, then func(error)) {
 			switch {
 			case err == nil && value != undefined && (words.MatchString(value) || l.isDevice(value)):
 				q.of.variables[q.name] = value
-			case err != nil && !errors.Is(err, errRefused):
+			case err != nil && !errors.Is(err, errRefused) && !errors.Is(err, errRights):
 				failure = err
 			}
 			if left--; left > 0 {

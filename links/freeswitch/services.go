@@ -20,6 +20,7 @@ var (
 	errConnection = uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
 	errBusy       = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
 	errParameter  = uacsta.Refuse(uacsta.Operation, uacsta.InvalidParameterValue)
+	errRights     = uacsta.Refuse(uacsta.Operation, uacsta.SecurityViolation)
 	errState      = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState)
 )
 
@@ -148,7 +149,7 @@ func (l *Link) in(id uacsta.ConnectionID, states ...uacsta.LocalConnectionState)
 func (l *Link) order(text instruction, answer proxy.Answer, res any) {
 	l.query(text, func(_ string, err error) {
 		switch {
-		case errors.Is(err, errParameter):
+		case errors.Is(err, errParameter), errors.Is(err, errRights):
 		case err != nil:
 			l.report(slog.LevelInfo, text.name(), "FreeSWITCH refused a command", "command", text.name(), "err", err)
 			err = errBusy
@@ -158,14 +159,22 @@ func (l *Link) order(text instruction, answer proxy.Answer, res any) {
 }
 
 // query sends a command and passes its reply to done, with errParameter if the command could
-// not be written.
+// not be written, or errRights if the link may not send it.
 func (l *Link) query(text instruction, done func(reply string, err error)) {
 	if text.text == "" {
 		done("", errParameter)
 		return
 	}
 	deliver := l.inbox.Deliverer()
-	if err := l.socket.send(text.text, func(reply string, err error) { deliver(func() { done(reply, err) }) }); err != nil {
+	if err := l.socket.send(text.text, func(reply string, err error) {
+		deliver(func() {
+			if errors.Is(err, errDenied) {
+				l.report(slog.LevelWarn, text.name(), "FreeSWITCH does not let the link's user send a command: add it to esl-allowed-api", "command", text.name())
+				err = errRights
+			}
+			done(reply, err)
+		})
+	}); err != nil {
 		done("", err)
 	}
 }
@@ -197,6 +206,15 @@ func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 	}
 	c := newCall(id, from, to)
 	l.originate(id, l.telephone(from), set, target, &awaited{call: c, device: from, prompts: true}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)}, answer)
+}
+
+// showing returns the variable that makes a telephone that FreeSWITCH calls show a number, if a command can carry it.
+func (l *Link) showing(number string) []part {
+	user, _ := l.userOf(number)
+	if !word(user).ok {
+		return nil
+	}
+	return []part{form("origination_caller_id_number=%", word(user))}
 }
 
 // predict implements Make Predictive Call (ECMA-269). The called device rings first. When it answers, it joins
@@ -275,7 +293,11 @@ func (l *Link) outcome(id, result string) {
 	if !known {
 		cause = uacsta.CauseDestOutOfOrder
 	}
-	l.missed(made.call, made.device, cause)
+	if made.by != nil {
+		l.unjoined(made.call, made.device, cause)
+	} else {
+		l.missed(made.call, made.device, cause)
+	}
 	l.discard(made.call)
 	l.alone(made.call)
 }

@@ -33,6 +33,7 @@ var (
 	errBroken  = errors.New("not an event socket message")
 	errRefused = errors.New("FreeSWITCH refuses")
 	errHungUp  = errors.New("FreeSWITCH closed the connection")
+	errDenied  = fmt.Errorf("%w: permission denied", errRefused)
 	errNothing = fmt.Errorf("%w: no reply", errRefused)
 )
 
@@ -354,6 +355,8 @@ func (s *socket) reply(text string) error {
 	switch why = strings.TrimSpace(why); {
 	case !refused:
 		c.done(text, nil)
+	case why == "permission denied": // to the user of the event socket
+		c.done("", errDenied)
 	case why == "no reply":
 		c.done("", errNothing)
 	default:

@@ -632,7 +632,7 @@ func TestGroupPickup(t *testing.T) {
 		tr.tell(strings.NewReplacer("id=A", "id=A"+other, "of=A", "of=A"+other, "id=B", "id=B"+other, "1001", "9", "1002", other).Replace(calls1002))
 	}
 	tr.must(group)
-	tr.gives("bgapi originate {csta_call=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &intercept(A1004)\nJob-UUID: #")
+	tr.gives("bgapi originate {csta_call=#,origination_caller_id_number=9,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &intercept(A1004)\nJob-UUID: #")
 	tr.tell("CHANNEL_HANGUP id=B1004 why=NO_ANSWER")
 	other := uacsta.Dev("support")
 	tr.refused(uacsta.GroupPickupCall{NewDestination: uacsta.Dev("1003"), PickGroup: &other}, "invalidPickUpDeviceID")
@@ -641,7 +641,7 @@ func TestGroupPickup(t *testing.T) {
 	if id := picked.Text("pickedCall/callID"); id != "A1005" {
 		t.Errorf("%s", picked)
 	}
-	tr.gives("bgapi originate {csta_call=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &intercept(A1005)\nJob-UUID: #")
+	tr.gives("bgapi originate {csta_call=#,origination_caller_id_number=9,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &intercept(A1005)\nJob-UUID: #")
 	tr.refuse = "api list_users"
 	tr.refused(group, "resourceBusy")
 	tr.refused(uacsta.GroupPickupCall{NewDestination: uacsta.Dev("1003 1004")}, "invalidDestination")
@@ -721,7 +721,7 @@ func TestRooms(t *testing.T) {
 	tr.refused(join, "invalidParticipationType")
 	join.ParticipationType = uacsta.ParticipationSilent
 	tr.must(join)
-	tr.gives("bgapi originate {csta_call=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &conference(csta-#@default+flags{mute})\nJob-UUID: #")
+	tr.gives("bgapi originate {csta_call=#,origination_caller_id_number=1001,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &conference(csta-#@default+flags{mute})\nJob-UUID: #")
 }
 
 // Another device comes to a call of two.

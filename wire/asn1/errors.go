@@ -13,7 +13,7 @@ import (
 func (n *notation) failure(refusal *uacsta.Error) *ber.Packet {
 	category, value := refusal.Category, refusal.Value
 	if category == uacsta.Security && n == phase1 {
-		category, value = uacsta.Operation, "securityViolation"
+		category, value = uacsta.Operation, uacsta.SecurityViolation
 	}
 	if n == phase1 && strings.HasPrefix(value, "privilegeViolation") {
 		if group := n.errorGroup(category); group != nil && group.values.numbers[value] == 0 {

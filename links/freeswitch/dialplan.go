@@ -20,7 +20,7 @@ const (
 // examine asks FreeSWITCH whether it is configured for the link, and logs what is not. What FreeSWITCH does not show, such
 // as to a user who may not ask for it, is not examined.
 func (l *Link) examine(s *socket) error {
-	for _, domain := range append(slices.Clone(l.cfg.Domains), l.cfg.Domain) {
+	for _, domain := range append([]string{l.cfg.Domain}, l.cfg.Domains...) {
 		exists := func(reply string, _ error) {
 			if reply == "false" {
 				l.cfg.Log.Warn("FreeSWITCH's directory does not have the domain: calls to its telephones fail", "domain", domain)

@@ -13,7 +13,10 @@ import (
 // one function that says which text it can carry. A command with any other text is not sent.
 
 // instruction is a command. The zero value stands for one that could not be written.
-type instruction struct{ text string }
+type instruction struct {
+	text     string
+	connects [2]string // channels that uuid_bridge connects
+}
 
 // part is text for a command. The zero value stands for text that no command can carry.
 type part struct {
@@ -80,13 +83,13 @@ func form(pattern string, parts ...part) part {
 
 // api returns an API command.
 func api(pattern string, parts ...part) instruction {
-	return instruction{form("api "+pattern, parts...).text}
+	return instruction{text: form("api "+pattern, parts...).text}
 }
 
 // background returns a background API command. Its result arrives in an event that names the
 // job.
 func background(job string, command part) instruction {
-	return instruction{form("bgapi %\nJob-UUID: %", command, word(job)).text}
+	return instruction{text: form("bgapi %\nJob-UUID: %", command, word(job)).text}
 }
 
 // sendEvent returns a command that sends an event with headers.
@@ -95,7 +98,7 @@ func sendEvent(name string, headers ...part) instruction {
 	for _, h := range headers {
 		lines = form("%\n%", lines, h)
 	}
-	return instruction{lines.text}
+	return instruction{text: lines.text}
 }
 
 // body appends a body, which may be any text, since its length delimits it.
@@ -103,7 +106,7 @@ func (i instruction) body(text string) instruction {
 	if i.text == "" {
 		return i
 	}
-	return instruction{i.text + "\nContent-Length: " + strconv.Itoa(len(text)) + "\n\n" + text}
+	return instruction{text: i.text + "\nContent-Length: " + strconv.Itoa(len(text)) + "\n\n" + text}
 }
 
 // name returns the command's name for the log.

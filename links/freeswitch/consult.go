@@ -357,6 +357,7 @@ func (l *Link) joining(p *pair, texts []instruction, done func(error)) {
 	l.orders(texts, func(err error) {
 		first.joining, second.joining = false, false
 		done(err)
+		l.resumeRequests()
 	})
 }
 
@@ -374,7 +375,7 @@ func (l *Link) alternate(s *uacsta.AlternateCall, answer proxy.Answer) {
 		l.orders([]instruction{api("uuid_hold %", word(p.active.id)), api("uuid_hold off %", word(p.held.id))}, func(err error) { answer(res, err) })
 		return
 	}
-	l.as(p, append(waiting(p.far, p.active), api("uuid_bridge % %", word(p.held.id), word(p.near.id))), answer, func() {
+	l.as(p, append(waiting(p.far, p.active), connect(p.held, p.near)), answer, func() {
 		answer(res, nil)
 		p.active.kept, p.held.kept = nil, p.active
 		p.active.apart, p.held.apart = true, false
@@ -409,7 +410,7 @@ func (l *Link) resume(held *channel, answer proxy.Answer, res any) {
 		answer(nil, errState)
 		return
 	}
-	texts := []instruction{released(held), released(near), api("uuid_bridge % %", word(held.id), word(near.id))}
+	texts := []instruction{released(held), released(near), connect(held, near)}
 	l.joining(&pair{held: held, active: active}, texts, func(err error) {
 		if err == nil && (l.channels[held.id] != active || held.with() != near) {
 			err = errState
@@ -474,7 +475,7 @@ func (l *Link) transferCall(s *uacsta.TransferCall, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	texts := []instruction{api("uuid_bridge % %", word(p.near.id), word(p.far.id))}
+	texts := []instruction{connect(p.near, p.far)}
 	if p.one() {
 		texts = slices.Insert(texts, 0, released(p.near), released(p.far))
 	}

@@ -48,6 +48,7 @@ func (l *Link) act(e event) {
 		l.custom(e)
 	case name == "CHANNEL_BRIDGE":
 		l.bridged(e)
+		l.connected(e.channels()...)
 	case name == "PHONE_FEATURE_SUBSCRIBE":
 		l.featureKey(e)
 	case name == "MESSAGE_WAITING":
@@ -77,6 +78,7 @@ func (l *Link) act(e event) {
 		} else {
 			l.hungUp(ch, e)
 		}
+		l.connected(id)
 	case name == "DTMF" && tones(e.get("DTMF-Digit")).ok:
 		l.digit(ch)
 		l.deliver(ch.call.Notices(func(ref string, _ uacsta.LocalConnectionState) any {

@@ -71,6 +71,8 @@ type Link struct {
 	loops    map[string]string           // channels of mod_loopback, with those that call by them
 	later    []later                     // events that wait
 	alarmed  bool                        // until the first of them has waited for long enough
+	bridges  []bridge                    // channels that FreeSWITCH is connecting
+	requests []request                   // that wait for that
 	awaited  map[string]*awaited         // calls that services place, by identifier
 	parts    map[string]int              // waiting calls by queue device
 	devices  map[string]bool             // known devices: whether in service
@@ -153,6 +155,7 @@ func (l *Link) serve(ctx context.Context, nc net.Conn, up proxy.Upcalls) error {
 	}()
 	err := l.inbox.Run(ended)
 	l.ready.Store(false)
+	l.refuseRequests()
 	return err
 }
 

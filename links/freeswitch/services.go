@@ -31,7 +31,11 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 		return
 	}
 	proxy.Perform(req, reply, func(service any, answer proxy.Answer) {
-		l.inbox.Do(func() { l.perform(service, answer) }, func(err error) { answer(nil, err) })
+		r := request{service: service, answer: answer}
+		for _, connection := range req.Connections() {
+			r.calls = append(r.calls, connection.CallID())
+		}
+		l.inbox.Do(func() { l.inTurn(r) }, func(err error) { answer(nil, err) })
 	})
 }
 
@@ -164,6 +168,15 @@ func (l *Link) query(text instruction, done func(reply string, err error)) {
 	if text.text == "" {
 		done("", errParameter)
 		return
+	}
+	if pair := text.connects; pair[0] != "" {
+		l.bridges = append(l.bridges, bridge{pair, time.Now().Add(l.cfg.Timeout)})
+		bridged := done
+		done = func(reply string, err error) {
+			if bridged(reply, err); err != nil {
+				l.connected(pair[:]...)
+			}
+		}
 	}
 	deliver := l.inbox.Deliverer()
 	if err := l.socket.send(text.text, func(reply string, err error) {
@@ -314,6 +327,7 @@ func (l *Link) missed(c *call, device string, cause uacsta.EventCause) {
 // expire fails calls without a result in time, and forgets those with one. A channel that arrives later starts
 // a call of its own.
 func (l *Link) expire(now time.Time) {
+	l.expireBridges(now)
 	for id, made := range l.awaited {
 		if !now.After(made.until) {
 			continue

@@ -32,6 +32,7 @@ type trial struct {
 	database map[string]string
 	refuse   string // commands that begin so are refused
 	answer   string // to any command; "": as it should be
+	slow     bool   // the test tells when uuid_bridge has connected two channels
 	replies  chan string
 	raw      func(octets string) // called with each command as it is written; may be nil
 	pending  atomic.Int32        // commands whose answers are being taken
@@ -79,6 +80,12 @@ func (w wire) Write(p []byte) (int, error) {
 	}
 	if w.answer != "" {
 		reply = w.answer
+	}
+	if pair, connects := strings.CutPrefix(text, "api uuid_bridge "); connects && reply == "+OK" && !w.slow {
+		a, b, _ := strings.Cut(pair, " ")
+		w.link.inbox.Post(func() {
+			w.link.handle(event{headers: map[string]string{"Event-Name": "CHANNEL_BRIDGE", "Unique-ID": a, "Bridge-A-Unique-ID": a, "Bridge-B-Unique-ID": b}})
+		})
 	}
 	w.sent.Add(1)
 	w.replies <- reply
@@ -1161,7 +1168,7 @@ func TestErrors(t *testing.T) {
 		tr := newTrial(t, LinkConfig{})
 		tr.answer = reply
 		got := make(chan error, 1)
-		tr.link.inbox.Post(func() { tr.link.query(instruction{command}, func(_ string, err error) { got <- err }) })
+		tr.link.inbox.Post(func() { tr.link.query(instruction{text: command}, func(_ string, err error) { got <- err }) })
 		err := <-got
 		if failed := !strings.HasPrefix(reply, "true") && !strings.HasPrefix(reply, "false") && !strings.HasPrefix(reply, "error/"); failed != (err != nil) {
 			t.Errorf("%s: %q is %v", command, reply, err)

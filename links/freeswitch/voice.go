@@ -75,7 +75,7 @@ func (l *Link) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	texts := []instruction{{"event plain CHANNEL_EXECUTE_COMPLETE"}, api("uuid_broadcast % % aleg", word(ch.id), configured(file))}
+	texts := []instruction{{text: "event plain CHANNEL_EXECUTE_COMPLETE"}, api("uuid_broadcast % % aleg", word(ch.id), configured(file))}
 	if l.played { // only this event reports a missing file
 		texts = texts[1:]
 	}

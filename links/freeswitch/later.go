@@ -20,33 +20,87 @@ const (
 // later is an event that waits.
 type later struct {
 	event
-	until time.Time
+	id       string   // of its channel
+	channels []string // that it is about
+	until    time.Time
+	number   int // of arrival
+}
+
+// backlog has the events that wait.
+type backlog struct {
+	events  []*later            // in order of arrival
+	of      map[string][]*later // those of each channel
+	bridges map[string]int      // how many of them connect a channel
+	arrived int
+	alarmed bool // until the first of them has waited for long enough
+}
+
+func newBacklog() *backlog { return &backlog{of: map[string][]*later{}, bridges: map[string]int{}} }
+
+func (b *backlog) add(e event, until time.Time) {
+	b.arrived++
+	w := &later{e, e.get("Unique-ID"), e.channels(), until, b.arrived}
+	b.events = append(b.events, w)
+	b.of[w.id] = append(b.of[w.id], w)
+	if w.get("Event-Name") == "CHANNEL_BRIDGE" {
+		for _, id := range w.channels {
+			b.bridges[id]++
+		}
+	}
+}
+
+func (b *backlog) remove(i int) {
+	w := b.events[i]
+	b.events = slices.Delete(b.events, i, i+1)
+	if b.of[w.id] = slices.DeleteFunc(b.of[w.id], func(o *later) bool { return o == w }); len(b.of[w.id]) == 0 {
+		delete(b.of, w.id)
+	}
+	if w.get("Event-Name") != "CHANNEL_BRIDGE" {
+		return
+	}
+	for _, id := range w.channels {
+		if b.bridges[id]--; b.bridges[id] == 0 {
+			delete(b.bridges, id)
+		}
+	}
+}
+
+// behind reports whether an event waits behind another one of the same channel.
+func (b *backlog) behind(w *later) bool {
+	return slices.ContainsFunc(w.channels, func(id string) bool {
+		first := b.of[id]
+		return len(first) > 0 && first[0].number < w.number
+	})
 }
 
 // handle handles an event as soon as the facts that it needs are known.
 func (l *Link) handle(e event) {
 	now := time.Now()
-	l.later = append(l.later, later{e, now.Add(moment)})
+	l.later.add(e, now.Add(moment))
 	l.proceed(now)
 }
 
 // proceed handles the events that need not wait any longer, in order of arrival.
 func (l *Link) proceed(now time.Time) {
-	for i := 0; i < len(l.later); {
-		w := l.later[i]
-		if l.behind(w.event, i) || l.early(w.event) && now.Before(w.until) && len(l.later) <= maxLater {
+	waiting := l.later
+	for i := 0; i < len(waiting.events); {
+		w := waiting.events[i]
+		if waiting.behind(w) || now.Before(w.until) && len(waiting.events) <= maxLater && l.early(w.event) {
 			i++
 			continue
 		}
-		l.later, i = slices.Delete(l.later, i, i+1), 0
+		waiting.remove(i)
+		i = 0 // what has been handled may decide what earlier ones mean
 		l.act(w.event)
 	}
-	if len(l.later) > 0 && !l.alarmed {
-		l.alarmed = true
-		time.AfterFunc(l.later[0].until.Sub(now), func() {
+	if len(waiting.events) > 0 && !waiting.alarmed {
+		waiting.alarmed = true
+		time.AfterFunc(waiting.events[0].until.Sub(now), func() {
 			l.inbox.Post(func() {
-				l.alarmed = false
-				l.proceed(time.Now())
+				waiting.alarmed = false
+				if l.later == waiting {
+					l.proceed(time.Now())
+				}
 			})
 		})
 	}
@@ -54,16 +108,10 @@ func (l *Link) proceed(now time.Time) {
 
 // hurry handles the events that wait when the inbox had no room for the alarm.
 func (l *Link) hurry(now time.Time) {
-	if len(l.later) > 0 && now.Sub(l.later[0].until) > moment {
-		l.alarmed = false
+	if waiting := l.later; len(waiting.events) > 0 && now.Sub(waiting.events[0].until) > moment {
+		waiting.alarmed = false
 		l.proceed(now)
 	}
-}
-
-// behind reports whether one of the first n events that wait is of the same channel.
-func (l *Link) behind(e event, n int) bool {
-	ids := e.channels()
-	return slices.ContainsFunc(l.later[:n], func(w later) bool { return slices.Contains(ids, w.get("Unique-ID")) })
 }
 
 // channels returns the identifiers of the channels that an event is about.
@@ -81,11 +129,12 @@ func (e event) channels() []string {
 
 // ending returns the end of a channel if it waits.
 func (l *Link) ending(id string) (e event, waits bool) {
-	i := slices.IndexFunc(l.later, func(w later) bool { return w.get("Unique-ID") == id && w.get("Event-Name") == "CHANNEL_HANGUP" })
-	if i < 0 {
-		return event{}, false
+	for _, w := range l.later.of[id] {
+		if w.get("Event-Name") == "CHANNEL_HANGUP" {
+			return w.event, true
+		}
 	}
-	return l.later[i].event, true
+	return event{}, false
 }
 
 // ends reports whether the end of a channel waits.
@@ -117,8 +166,7 @@ func (l *Link) early(e event) bool {
 	case name == "CHANNEL_HANGUP":
 		return l.endsEarly(ch, e)
 	case name == "CHANNEL_UNHOLD" && !ch.call.joining, e.get("Action") == "del-member": // alone, or because the channel ends?
-		return !slices.ContainsFunc(l.later[1+slices.IndexFunc(l.later, func(w later) bool { return w.get("Unique-ID") == id }):],
-			func(w later) bool { return w.get("Unique-ID") == id })
+		return len(l.later.of[id]) == 1
 	}
 	return false
 }
@@ -131,9 +179,7 @@ func (l *Link) answersEarly(ch *channel, e event) bool {
 		return false
 	}
 	id := e.get("Unique-ID")
-	return !slices.ContainsFunc(l.later, func(w later) bool {
-		return w.get("Event-Name") == "CHANNEL_BRIDGE" && slices.Contains(w.channels(), id)
-	})
+	return l.later.bridges[id] == 0 && !l.ends(id) && !l.ends(from.id) // one that hangs up at once is never connected
 }
 
 // joinsEarly reports whether it is unclear in which call a new channel is: nothing is known of the channel that calls

@@ -69,8 +69,7 @@ type Link struct {
 	reading  bool                        // until then, events wait
 	unread   []event                     // that wait
 	loops    map[string]string           // channels of mod_loopback, with those that call by them
-	later    []later                     // events that wait
-	alarmed  bool                        // until the first of them has waited for long enough
+	later    *backlog                    // events that wait
 	bridges  []bridge                    // channels that FreeSWITCH is connecting
 	requests []request                   // that wait for that
 	awaited  map[string]*awaited         // calls that services place, by identifier
@@ -170,7 +169,7 @@ func (l *Link) begin(up proxy.Upcalls) {
 	}
 	l.reading, l.unread = true, nil
 	l.channels, l.calls, l.awaited = map[string]*channel{}, map[string]*call{}, map[string]*awaited{}
-	l.loops, l.later, l.alarmed = map[string]string{}, nil, false
+	l.loops, l.later = map[string]string{}, newBacklog()
 	l.parties, l.before = map[string]map[*channel]int{}, nil
 	l.parts, l.devices, l.profiles = map[string]int{}, map[string]bool{}, map[string]profile{}
 	l.contacts = map[string][]string{}

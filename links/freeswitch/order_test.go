@@ -45,17 +45,25 @@ func TestCrowdedInbox(t *testing.T) {
 	tr.tell("CHANNEL_HANGUP id=B why=NORMAL_CLEARING variable_last_bridge_hangup_cause=NORMAL_CLEARING") // another one may have hung up before
 	left := make(chan int, 1)
 	tr.link.inbox.Post(func() {
-		left <- len(tr.link.later)
-		tr.link.alarmed = true // and nothing comes
+		left <- len(tr.link.later.events)
+		tr.link.later.alarmed = true // and nothing comes
 		tr.link.hurry(time.Now())
 		tr.link.hurry(time.Now().Add(time.Second))
-		left <- len(tr.link.later)
+		left <- len(tr.link.later.events)
 		tr.link.begin(tr.core)
-		if tr.link.alarmed {
+		if tr.link.later.alarmed {
 			t.Error("no event of the next connection waits for its time")
 		}
 	})
 	if before, after := <-left, <-left; before != 1 || after != 0 {
 		t.Errorf("%d events wait, then %d", before, after)
 	}
+}
+
+// A caller who hangs up before FreeSWITCH has connected the two does so after the answer.
+func TestHangsUpAtOnce(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001", "1002")
+	tr.tell(calls1002 + "CHANNEL_ANSWER id=B of=A\nCHANNEL_ANSWER id=A\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING variable_sip_term_status=200\nCHANNEL_HANGUP id=B why=NORMAL_CLEARING\n")
+	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "Delivered 1002 connected newCall", "Established 1002 connected newCall", "ConnectionCleared 1001 null normalClearing")
+	tr.hears("1002", "Delivered 1002 alerting newCall", "Established 1002 connected newCall", "ConnectionCleared 1001 connected normalClearing", "ConnectionCleared 1002 null normalClearing")
 }

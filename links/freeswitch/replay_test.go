@@ -895,7 +895,7 @@ func (p *player) end() string {
 	for {
 		over := make(chan string, 1)
 		p.link.inbox.Do(func() {
-			if !p.link.devices[recordings.End] || len(p.link.later) > 0 {
+			if !p.link.devices[recordings.End] || len(p.link.later.events) > 0 {
 				over <- "not yet"
 				return
 			}

@@ -202,7 +202,7 @@ func (tr *trial) settle() {
 		before := tr.sent.Load()
 		later := 0
 		tr.tell("")
-		tr.link.inbox.Post(func() { later = len(tr.link.later) })
+		tr.link.inbox.Post(func() { later = len(tr.link.later.events) })
 		tr.tell("")
 		if idle++; later > 0 || tr.link.socket.Waiting() > 0 || tr.pending.Load() > 0 || tr.sent.Load() != before {
 			idle = 0

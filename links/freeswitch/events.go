@@ -454,8 +454,24 @@ func (l *Link) disappears(device, callID string) {
 		l.service(device, false)
 		return
 	}
+	if _, asks := l.leaving[device]; asks {
+		l.leaving[device] = true
+		return
+	}
+	l.leaving[device] = false
+	l.asks(device)
+}
+
+// asks finds out whether a device still has a registration. It asks again if another one has ended meanwhile.
+func (l *Link) asks(device string) {
 	time.AfterFunc(removal, func() {
 		l.inbox.Post(func() {
+			if l.leaving[device] {
+				l.leaving[device] = false
+				l.asks(device)
+				return
+			}
+			delete(l.leaving, device)
 			l.row(device, "contact", func(contact string, err error) {
 				if err == nil && strings.HasPrefix(contact, "error/") {
 					delete(l.contacts, device)

@@ -239,7 +239,7 @@ func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
 		target = strings.TrimPrefix(from, l.cfg.QueuePrefix)
 	}
 	switch {
-	case !words.MatchString(target):
+	case !words.MatchString(target) || !l.expects(from, target):
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallingDeviceID))
 		return
 	case !l.isDevice(to):
@@ -254,6 +254,16 @@ func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
 	c.predicts = true
 	l.originate(id, l.dial(to), []part{form(callingFor+"=%", word(from))}, l.extension(target, from), &awaited{call: c, device: to},
 		uacsta.MakePredictiveCallResponse{InitiatedCall: uacsta.Conn(id, from)}, answer)
+}
+
+// expects reports whether a predictive call may be made for a device: a queue of the configuration, one in which
+// calls wait, or a known telephone. Its number is dialled, and no other one may be: clients need rights to control the
+// device only, not to dial.
+func (l *Link) expects(device, number string) bool {
+	if l.queues(device) {
+		return l.cfg.Queues != nil && l.cfg.Queues(number) || l.parts[device] > 0
+	}
+	return l.telephones(device)
 }
 
 // placed is a variable of the channels of a call that a service places: its identifier. FreeSWITCH creates one

@@ -748,7 +748,7 @@ func testAddParty(t *testing.T) {
 // A predictive call that is not answered fails at the device that requested it. Other numbers
 // are called by a gateway.
 func TestPredict(t *testing.T) {
-	tr := newTrial(t, LinkConfig{QueuePrefix: "02", Outside: "sofia/gateway/gw/{number}"}, "1002", "029500")
+	tr := newTrial(t, LinkConfig{QueuePrefix: "02", Outside: "sofia/gateway/gw/{number}", Queues: func(number string) bool { return number == "9500" }}, "1002", "029500")
 	predict := uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev("029500"), CalledDirectoryNumber: uacsta.Dev("05550100")}
 	tr.must(predict)
 	tr.gives("bgapi originate {csta_call=#,csta_calling=029500,ignore_early_media=true,originate_timeout=30}sofia/gateway/gw/05550100 9500 XML default\nJob-UUID: #")
@@ -773,13 +773,16 @@ func TestPredict(t *testing.T) {
 	tr.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("05550199"), CalledDirectoryNumber: uacsta.Dev("1001")}) // a telephone, or nothing
 	tr.gives("bgapi originate {csta_call=#,origination_caller_id_number=1001,csta_calling=05550199,ignore_early_media=true,originate_timeout=30}user/05550199@pbx.test 1001 XML default\nJob-UUID: #")
 	tr.core.told = map[string][]string{}
+	tr.tell("sofia::register from-user=1001")
 	predict.CallingDevice = uacsta.Dev("1001") // no queue: it rings when the called device has answered
 	tr.must(predict)
 	tr.gives("bgapi originate {csta_call=#,csta_calling=1001,ignore_early_media=true,originate_timeout=30}user/1002@pbx.test 1001 XML default\nJob-UUID: #")
 	tr.tell(strings.ReplaceAll("CHANNEL_CREATE id=# dir=outbound who=1002@pbx.test\nCHANNEL_PROGRESS id=#\nCHANNEL_ANSWER id=#\nCHANNEL_CREATE id=D of=# dir=outbound who=1001@pbx.test\nCHANNEL_PROGRESS id=D\nCHANNEL_ANSWER id=D", "#", tr.made()))
 	tr.hears("1002", "Delivered 1002 alerting newCall", "Established 1002 connected newCall", "Delivered 1001 connected newCall", "Established 1001 connected newCall")
-	predict.CallingDevice = uacsta.Dev("10 01")
-	tr.refused(predict, "invalidCallingDeviceID")
+	for _, number := range []string{"10 01", "0290151234567", "0151234567"} { // no queue, and no telephone, but it would be dialled
+		predict.CallingDevice = uacsta.Dev(number)
+		tr.refused(predict, "invalidCallingDeviceID")
+	}
 }
 
 // Messages are configured names or files in a folder, never anything that FreeSWITCH could
@@ -1136,7 +1139,7 @@ MESSAGE_WAITING MWI-Messages-Waiting=yes MWI-Message-Account=sip:1001@b.test`)
 
 // Telephones that have registered before are called as such, and are in service already.
 func TestLearnRegistrations(t *testing.T) {
-	tr := newTrial(t, LinkConfig{Outside: "sofia/gateway/gw/{number}"}, "1002")
+	tr := newTrial(t, LinkConfig{Outside: "sofia/gateway/gw/{number}", Queues: func(number string) bool { return number == "9500" }}, "1002")
 	done := make(chan error, 2)
 	tr.link.inbox.Post(func() { done <- tr.link.registers("no JSON") })
 	if err := <-done; err == nil {

@@ -89,6 +89,7 @@ func typed(written, kind string) (string, error) {
 // accepts
 //
 //   - an extension, or the name of a device;
+//   - text of another kind, such as a dial string, if a rule makes a number of it;
 //   - digits with * and #, with + and visual separators (RFC 3966 5.1.1);
 //   - tel: with ext and phone-context;
 //   - sip: and sips: with user=phone and transport;
@@ -126,12 +127,15 @@ func (n *Numbers) Parse(written, kind string) (Number, error) {
 	return n.plain(text)
 }
 
-// plain parses digits or a name.
+// plain parses digits, a name, or other text of which the rules make a number.
 func (n *Numbers) plain(text string) (Number, error) {
 	if number, ok := dialable(text); ok {
 		return n.dialled(number)
 	}
 	if !isName(text) {
+		if number, ok := dialable(n.Rules.Apply(text)); ok {
+			return n.dialled(number)
+		}
 		return Number{}, notANumber("it contains characters that neither numbers nor names may have")
 	}
 	return Number{text, name}, nil

@@ -12,14 +12,17 @@ type Numbers struct {
 	Main string
 	// Extensions reports whether a number is an extension of the switch.
 	Extensions func(number string) bool
-	// Rules change the numbers that clients write, except extensions.
+	// Rules change the numbers that clients write, except extensions, and make numbers of other text.
 	Rules NumberRules
 }
 
 // Trace is Parse for numbers as clients write them, and also returns the rules that were tried.
 func (n *Numbers) Trace(written string) (number Number, steps []Step, err error) {
 	plain := &Numbers{Extensions: n.Extensions}
-	if number, err = plain.Parse(written, ""); err == nil && number.Dialable() && !n.isExtension(number.text) {
+	switch number, err = plain.Parse(written, ""); {
+	case err != nil:
+		_, steps = n.Rules.Trace(strings.TrimSpace(written))
+	case number.Dialable() && !n.isExtension(number.text):
 		_, steps = n.Rules.Trace(number.text)
 	}
 	number, err = n.Parse(written, "")

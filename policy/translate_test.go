@@ -1,6 +1,9 @@
 package policy
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestNumberRules(t *testing.T) {
 	rule := func(match string, strip int, add, replace string) NumberRule {
@@ -81,10 +84,41 @@ func TestTrace(t *testing.T) {
 	for written, want := range map[string]struct {
 		number string
 		steps  int
-	}{"100": {"100", 0}, "lobby": {"lobby", 0}, "alice": {"alice", 0}, "tel:2": {"82", 1}, "a,b": {"", 0}} {
+	}{"100": {"100", 0}, "lobby": {"lobby", 0}, "alice": {"alice", 0}, "tel:2": {"82", 1}, "a,b": {"", 1}} {
 		number, steps, err := n.Trace(written)
 		if number.String() != want.number || len(steps) != want.steps || (err == nil) != (want.number != "") {
 			t.Errorf("%s: %v %v %v", written, number, steps, err)
+		}
+	}
+}
+
+// A rule makes a number of text that is none; the number is decided on, and obeys the rules. Without such a rule the
+// text is refused.
+func TestDialStrings(t *testing.T) {
+	var rules NumberRules
+	for _, r := range [][2]string{{`/sofia/gateway/trunk1/(\+?\d+)/`, "$1"}, {`/0([1-9]\d+)/`, "+49$1"}, {`/loopback/(.+)/`, "$1"}} {
+		rule, err := ParseNumberRule(r[0], 0, "", r[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules = append(rules, rule)
+	}
+	n := ours()
+	n.Rules = rules
+	for written, want := range map[string]string{
+		"sofia/gateway/trunk1/030123": "+4930123", "sofia/gateway/trunk1/+4930123": "+4930123", "sofia/gateway/trunk1/100": "100", "loopback/100": "100",
+		"sofia/gateway/trunk2/030123": "", "sofia/gateway/trunk1/030123@x": "", "{a=b}sofia/gateway/trunk1/030123": "", "sofia/gateway/trunk1/030123\n": "+4930123", "sofia/gateway/trunk1/1\n2": "",
+		"loopback/lobby": "", "loopback/1/2": "", "loopback/" + strings.Repeat("1", maxNumber+1): "",
+	} {
+		got, err := n.Parse(written, "")
+		if got.String() != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q %v, want %q", written, got, err, want)
+		}
+		if traced, _, _ := n.Trace(written); traced != got {
+			t.Errorf("%q: traced to %q, not %q", written, traced, got)
+		}
+		if again, err := n.Parse(got.String(), ""); want != "" && (err != nil || again != got) {
+			t.Errorf("%q: %q %v", got, again, err)
 		}
 	}
 }

@@ -194,8 +194,14 @@ func fuzzed(t *testing.T) *Link {
 // holdsTogether checks a link's picture of calls.
 func holdsTogether(t *testing.T, l *Link) {
 	for id, ch := range l.channels {
-		if ch.id != id || l.calls[ch.call.ID] != ch.call {
+		its := ch.id == id || slices.ContainsFunc(ch.others, func(o leg) bool { return o.id == id }) // of another telephone of the device
+		if !its || l.calls[ch.call.ID] != ch.call {
 			t.Fatalf("channel %q is in no call", id)
+		}
+		for _, o := range ch.others {
+			if l.channels[o.id] != ch {
+				t.Fatalf("channel %q leads nowhere", o.id)
+			}
 		}
 	}
 	listed := 0

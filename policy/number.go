@@ -55,6 +55,7 @@ const (
 	maxNumber    = 64 // characters of a number or name
 	maxAddress   = 255
 	deviceNumber = "deviceNumber"
+	blanks       = " \t\r\n" // that may stand around a number
 )
 
 // ErrNumber is wrapped by every error of [Numbers.Parse].
@@ -99,7 +100,7 @@ func typed(written, kind string) (string, error) {
 // Any other form is an error that wraps [ErrNumber], because the next reader might take it for another
 // number.
 func (n *Numbers) Parse(written, kind string) (Number, error) {
-	text, err := typed(strings.Trim(written, " \t\r\n"), kind)
+	text, err := typed(strings.Trim(written, blanks), kind)
 	if err != nil {
 		return Number{}, err
 	}

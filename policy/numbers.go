@@ -21,7 +21,7 @@ func (n *Numbers) Trace(written string) (number Number, steps []Step, err error)
 	plain := &Numbers{Extensions: n.Extensions}
 	switch number, err = plain.Parse(written, ""); {
 	case err != nil:
-		_, steps = n.Rules.Trace(strings.TrimSpace(written))
+		_, steps = n.Rules.Trace(strings.Trim(written, blanks))
 	case number.Dialable() && !n.isExtension(number.text):
 		_, steps = n.Rules.Trace(number.text)
 	}

@@ -52,11 +52,7 @@ func (l *Link) lift(s *uacsta.AnswerCall, answer proxy.Answer) {
 	case l.cfg.Answer == AnswerAuto:
 		l.originate(newID(), l.telephone(ch.Device), []part{variables(l.cfg.AutoAnswer)}, l.afterwards("intercept", word(ch.other().id)), &awaited{call: ch.call, device: ch.Device, by: ch}, res, answer)
 	default:
-		texts := each(ch, "uuid_phone_event % talk")
-		ask := uacsta.AnswerCall{CallToBeAnswered: ch.connection()}
-		if keys := l.keys(ch, ask, func(m Model) *Notify { return m.Answer }); keys != (instruction{}) {
-			texts = []instruction{keys}
-		}
+		texts := l.talk(ch, uacsta.AnswerCall{CallToBeAnswered: ch.connection()}, func(m Model) *Notify { return m.Answer })
 		l.all(texts, func(err error) { answer(res, err) })
 	}
 }
@@ -82,7 +78,7 @@ func (l *Link) retrieve(s *uacsta.RetrieveCall, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	res, text := uacsta.RetrieveCallResponse{}, api("uuid_hold off %", word(ch.id))
+	res, texts := uacsta.RetrieveCallResponse{}, []instruction{api("uuid_hold off %", word(ch.id))}
 	switch active := l.channels[ch.id]; {
 	case ch.apart && active != ch && active.other() != nil: // the other call comes first
 		answer(nil, errState)
@@ -94,13 +90,17 @@ func (l *Link) retrieve(s *uacsta.RetrieveCall, answer proxy.Answer) {
 		answer(nil, errState)
 		return
 	case !ch.holds:
-		text = api("uuid_phone_event % talk", word(ch.id))
-		ask := uacsta.RetrieveCall{CallToBeRetrieved: ch.connection()}
-		if keys := l.keys(ch, ask, func(m Model) *Notify { return m.Resume }); keys != (instruction{}) {
-			text = keys
-		}
+		texts = l.talk(ch, uacsta.RetrieveCall{CallToBeRetrieved: ch.connection()}, func(m Model) *Notify { return m.Resume })
 	}
-	l.order(text, answer, res)
+	l.all(texts, func(err error) { answer(res, err) })
+}
+
+// talk returns the commands that make a telephone take a call: its maker's NOTIFY, or else talk for each that rings.
+func (l *Link) talk(ch *channel, ask any, which func(Model) *Notify) []instruction {
+	if keys := l.keys(ch, ask, which); keys != (instruction{}) {
+		return []instruction{keys}
+	}
+	return each(ch, "uuid_phone_event % talk")
 }
 
 // keys returns the NOTIFY that makes a telephone act on a call, with uaCSTA or as which says,

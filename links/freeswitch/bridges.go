@@ -50,11 +50,16 @@ func (l *Link) inTurn(r request) {
 
 // moving reports whether a service or FreeSWITCH is connecting channels of a request's calls.
 func (l *Link) moving(r request) bool {
+	return l.among(r, l.bridges) || slices.ContainsFunc(r.calls, func(id string) bool { return l.calls[id] != nil && l.calls[id].joining })
+}
+
+// among reports whether some of the bridges connect channels of a request's calls.
+func (l *Link) among(r request, bridges []bridge) bool {
 	return slices.ContainsFunc(r.calls, func(id string) bool {
 		c := l.calls[id]
-		return c != nil && (c.joining || slices.ContainsFunc(c.Parties, func(ch *channel) bool {
-			return slices.ContainsFunc(l.bridges, func(b bridge) bool { return slices.Contains(b.channels[:], ch.id) })
-		}))
+		return c != nil && slices.ContainsFunc(c.Parties, func(ch *channel) bool {
+			return slices.ContainsFunc(bridges, func(b bridge) bool { return slices.Contains(b.channels[:], ch.id) })
+		})
 	})
 }
 
@@ -80,24 +85,28 @@ func (l *Link) connected(channels ...string) {
 
 // expireBridges refuses the requests that have waited for too long.
 func (l *Link) expireBridges(now time.Time) {
-	overdue := func(b bridge) bool { return now.After(b.until) }
-	if !slices.ContainsFunc(l.bridges, overdue) {
+	var overdue, pending []bridge
+	for _, b := range l.bridges {
+		if now.After(b.until) {
+			overdue = append(overdue, b)
+		} else {
+			pending = append(pending, b)
+		}
+	}
+	if overdue == nil {
 		return
 	}
 	l.report(slog.LevelInfo, "", "FreeSWITCH did not connect two channels in time")
-	pending := slices.DeleteFunc(slices.Clone(l.bridges), overdue)
-	l.bridges = slices.DeleteFunc(l.bridges, func(b bridge) bool { return !overdue(b) })
+	l.bridges = pending
 	list := l.requests
 	l.requests = nil
 	for _, r := range list {
-		if l.moving(r) {
+		if l.among(r, overdue) {
 			r.answer(nil, errBusy)
 		} else {
-			l.requests = append(l.requests, r)
+			l.inTurn(r)
 		}
 	}
-	l.bridges = pending
-	l.resumeRequests()
 }
 
 // refuseRequests refuses the requests that wait when the connection has ended.

@@ -454,32 +454,27 @@ func (l *Link) disappears(device, callID string) {
 		l.service(device, false)
 		return
 	}
-	if _, asks := l.leaving[device]; asks {
-		l.leaving[device] = true
-		return
-	}
-	l.leaving[device] = false
-	l.asks(device)
+	l.leaving[device] = time.Now().Add(removal)
 }
 
-// asks finds out whether a device still has a registration. It asks again if another one has ended meanwhile.
-func (l *Link) asks(device string) {
-	time.AfterFunc(removal, func() {
-		l.inbox.Post(func() {
-			if l.leaving[device] {
-				l.leaving[device] = false
-				l.asks(device)
-				return
+// inService asks for the registrations of devices of which one has ended, of some at a time.
+func (l *Link) inService(now time.Time) {
+	asked := 0
+	for device, at := range l.leaving {
+		if now.Before(at) {
+			continue
+		}
+		if asked++; asked > maxQuestions {
+			return
+		}
+		delete(l.leaving, device)
+		l.row(device, "contact", func(contact string, err error) {
+			if err == nil && strings.HasPrefix(contact, "error/") {
+				delete(l.contacts, device)
+				l.service(device, false)
 			}
-			delete(l.leaving, device)
-			l.row(device, "contact", func(contact string, err error) {
-				if err == nil && strings.HasPrefix(contact, "error/") {
-					delete(l.contacts, device)
-					l.service(device, false)
-				}
-			})
 		})
-	})
+	}
 }
 
 // service puts a device in or out of service.

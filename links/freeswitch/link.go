@@ -76,7 +76,7 @@ type Link struct {
 	parts    map[string]int              // waiting calls by queue device
 	devices  map[string]bool             // known devices: whether in service
 	contacts map[string][]string         // Call-IDs of the registrations of each device
-	leaving  map[string]bool             // devices with a registration that has ended, until it is known whether there are others: whether another one ended meanwhile
+	leaving  map[string]time.Time        // devices of which a registration has ended: when FreeSWITCH knows whether there are others
 	profiles map[string]profile          // of registered devices
 	features map[string]*settings        // of devices for which they were needed
 	waiting  map[string]bool             // devices with waiting messages
@@ -173,7 +173,7 @@ func (l *Link) begin(up proxy.Upcalls) {
 	l.loops, l.later = map[string]string{}, newBacklog()
 	l.parties, l.before = map[string]map[*channel]int{}, nil
 	l.parts, l.devices, l.profiles = map[string]int{}, map[string]bool{}, map[string]profile{}
-	l.contacts, l.leaving = map[string][]string{}, map[string]bool{}
+	l.contacts, l.leaving = map[string][]string{}, map[string]time.Time{}
 	l.features, l.waiting, l.played = map[string]*settings{}, map[string]bool{}, false
 }
 

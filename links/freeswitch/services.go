@@ -117,17 +117,14 @@ func (l *Link) generate(s *uacsta.GenerateDigits, answer proxy.Answer) {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.CharactersToSendNotSupported))
 		return
 	}
-	ch, err := l.in(s.ConnectionToSendDigits, uacsta.Connected, uacsta.Queued)
-	command := "uuid_recv_dtmf % %"
-	if err == nil && ch.virtual {
-		command = "uuid_send_dtmf % %"
-		if ch = ch.leg(); ch == nil {
-			err = errState
-		}
-	}
+	over, ch, err := l.hears(s.ConnectionToSendDigits)
 	if err != nil {
 		answer(nil, err)
 		return
+	}
+	command := "uuid_recv_dtmf % %"
+	if over.virtual {
+		command = "uuid_send_dtmf % %"
 	}
 	if s.ToneDuration != nil && *s.ToneDuration > 0 {
 		sent = form("%@%", sent, count(*s.ToneDuration))
@@ -334,10 +331,11 @@ func (l *Link) missed(c *call, device string, cause uacsta.EventCause) {
 	l.deliver(c.Missed(device, cause))
 }
 
-// expire fails calls without a result in time, and forgets those with one. A channel that arrives later starts
-// a call of its own.
+// expire does what is due: it fails calls without a result in time, and forgets those with one. A channel that arrives
+// later starts a call of its own.
 func (l *Link) expire(now time.Time) {
 	l.expireBridges(now)
+	l.inService(now)
 	for id, made := range l.awaited {
 		if !now.After(made.until) {
 			continue

@@ -1101,13 +1101,13 @@ func TestRegistrations(t *testing.T) {
 		tr.hears("1002", "BackInService  normal")
 		tr.database["contact 1002"] = "sofia/internal/sip:1002@127.0.0.1:5062"
 		tr.tell("sofia::unregister from-user=1002 call-id=a")
-		time.Sleep(2 * removal)
+		tr.link.inbox.Post(func() { tr.link.expire(time.Now().Add(2 * removal)) })
 		tr.hears("1002")
 		tr.tell("sofia::expire user=1002 call-id=b")
 		tr.hears("1002", "OutOfService  normal")
 		delete(tr.database, "contact 1002")
 		tr.tell("sofia::register from-user=1002 call-id=a\nsofia::register from-user=1002 call-id=c\nsofia::unregister from-user=1002 call-id=c") // c has replaced a
-		time.Sleep(2 * removal)
+		tr.link.inbox.Post(func() { tr.link.expire(time.Now().Add(2 * removal)) })
 		tr.hears("1002", "BackInService  normal", "OutOfService  normal")
 	})
 }

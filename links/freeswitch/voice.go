@@ -46,7 +46,7 @@ func (l *Link) path(name string) string {
 	return name
 }
 
-// hears returns a connection to which messages can be played, and its FreeSWITCH channel.
+// hears returns a connection to which messages can be played and digits sent, and its FreeSWITCH channel.
 func (l *Link) hears(id uacsta.ConnectionID) (over, ch *channel, err error) {
 	over, err = l.in(id, uacsta.Connected, uacsta.Queued)
 	if err == nil {

@@ -125,11 +125,17 @@ func (c *cardTalk) dialUp(from, number, to string) (own, other uacsta.Connection
 	return own, other
 }
 
+// consults places a consultation call of a device, and returns the device's connection in it.
+func (c *cardTalk) consults(own uacsta.ConnectionID, to string) uacsta.ConnectionID {
+	c.t.Helper()
+	m := c.must(uacsta.ConsultationCall{ExistingCall: own, ConsultedDevice: uacsta.Dev(to)})
+	return uacsta.Conn(m.Text("initiatedCall/callID"), own.DeviceID.ID)
+}
+
 // consult calls a third port beside the call.
 func (c *cardTalk) consult(own uacsta.ConnectionID) (second, third uacsta.ConnectionID) {
 	c.t.Helper()
-	m := c.must(uacsta.ConsultationCall{ExistingCall: own, ConsultedDevice: uacsta.Dev("102")})
-	second = uacsta.Conn(m.Text("initiatedCall/callID"), own.DeviceID.ID)
+	second = c.consults(own, "102")
 	c.await("201", "Held")
 	third = c.await("203", "Delivered")
 	c.must(uacsta.AnswerCall{CallToBeAnswered: third})

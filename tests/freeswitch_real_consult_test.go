@@ -32,7 +32,7 @@ func consultation(t *testing.T, f *realSwitch, r *running, phones []*telephone, 
 	own := x.c.must(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("1001")}).Connections()
 	x.held = uacsta.Conn(own[0].CallID(), "1001")
 	hearEachOther(x.near, x.waits)
-	x.active = uacsta.Conn(x.c.must(uacsta.ConsultationCall{ExistingCall: x.held, ConsultedDevice: uacsta.Dev(number)}).Text("initiatedCall/callID"), "1001")
+	x.active = x.c.consults(x.held, number)
 	x.until("1001", "Originated 1001 active")
 	return x
 }
@@ -485,10 +485,11 @@ func TestRealAutoAnswer(t *testing.T) {
 	waits = phones[1].rings().answeredHere()
 	hearEachOther(near, waits)
 	own := c.await("1002", "Established")
-	second := c.must(uacsta.ConsultationCall{ExistingCall: uacsta.Conn(own.CallID, "1002"), ConsultedDevice: uacsta.Dev("1003")}).Text("initiatedCall/callID")
+	held := uacsta.Conn(own.CallID, "1002")
+	second := c.consults(held, "1003")
 	far := rings(phones[2]).answers()
 	hearEachOther(waits, far)
-	c.must(uacsta.TransferCall{HeldCall: uacsta.Conn(own.CallID, "1002"), ActiveCall: uacsta.Conn(second, "1002")})
+	c.must(uacsta.TransferCall{HeldCall: held, ActiveCall: second})
 	hearEachOther(near, far)
 	far.hangsUp()
 	near.ends()
@@ -679,7 +680,7 @@ func TestRealConsultationAtOnce(t *testing.T) {
 			f.idle()
 			continue
 		}
-		active := uacsta.Conn(c.must(uacsta.ConsultationCall{ExistingCall: held, ConsultedDevice: uacsta.Dev("1003")}).Text("initiatedCall/callID"), who)
+		active := c.consults(held, "1003")
 		c.await("1003", "Established")
 		waits, far := phones[1].rings(), phones[2].rings()
 		c.must(uacsta.ReconnectCall{HeldCall: held, ActiveCall: active})

@@ -135,10 +135,10 @@ func TestRealFreeSWITCHComesBack(t *testing.T) {
 	}
 	consult := func(from, to, other int) (held, active uacsta.ConnectionID) {
 		held, _, _ = talk(from, to)
-		res := o.must(uacsta.ConsultationCall{ExistingCall: held, ConsultedDevice: uacsta.Dev(list[other].number)})
+		active = o.consults(held, list[other].number)
 		list[other].rings().answers()
 		o.await(list[other].number, "Established")
-		return held, uacsta.Conn(res.Text("initiatedCall/callID"), list[from].number)
+		return held, active
 	}
 	for _, begin := range []func(){
 		func() {

@@ -27,7 +27,7 @@ func TestRealWhileConnecting(t *testing.T) {
 				if first == "retrieve" {
 					to = "999999"
 				}
-				active := uacsta.Conn(c.must(uacsta.ConsultationCall{ExistingCall: held, ConsultedDevice: uacsta.Dev(to)}).Text("initiatedCall/callID"), "1001")
+				active := c.consults(held, to)
 				var far *leg
 				if first == "retrieve" {
 					c.await("1001", "ConnectionCleared")
@@ -55,9 +55,9 @@ func TestRealWhileConnecting(t *testing.T) {
 					c.must(uacsta.AlternateCall{HeldCall: active, ActiveCall: held})
 					hearEachOther(near, far)
 				case next == "consult":
-					second := c.must(uacsta.ConsultationCall{ExistingCall: own, ConsultedDevice: uacsta.Dev("1004")}).Text("initiatedCall/callID")
+					second := c.consults(own, "1004")
 					hearEachOther(stays, phones[3].rings())
-					c.must(uacsta.ReconnectCall{HeldCall: own, ActiveCall: uacsta.Conn(second, own.DeviceID.ID)})
+					c.must(uacsta.ReconnectCall{HeldCall: own, ActiveCall: second})
 				case next == "transfer" && first == "alternate":
 					c.must(uacsta.TransferCall{HeldCall: active, ActiveCall: held})
 					near.ends()

@@ -133,7 +133,7 @@ func TestRealFreeSWITCHServices(t *testing.T) {
 		},
 		"ConferenceCall": func(s *station) {
 			near, far, own, _ := s.up("1001", "1002")
-			second := uacsta.Conn(s.o.must(uacsta.ConsultationCall{ExistingCall: own, ConsultedDevice: uacsta.Dev("1003")}).Text("initiatedCall/callID"), "1001")
+			second := s.o.consults(own, "1003")
 			third := s.p["1003"].rings().answers()
 			s.o.await("1003", "Established")
 			hearEachOther(near, third)
@@ -161,7 +161,7 @@ func TestRealFreeSWITCHServices(t *testing.T) {
 		},
 		"ReconnectCall": func(s *station) {
 			near, far, own, _ := s.up("1001", "1002")
-			second := uacsta.Conn(s.o.must(uacsta.ConsultationCall{ExistingCall: own, ConsultedDevice: uacsta.Dev("1003")}).Text("initiatedCall/callID"), "1001")
+			second := s.o.consults(own, "1003")
 			third := s.p["1003"].rings().answers()
 			s.o.await("1003", "Established")
 			hearEachOther(near, third)

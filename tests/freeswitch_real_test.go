@@ -22,7 +22,7 @@ func TestRealFreeSWITCH(t *testing.T) {
 	b.answers()
 	o.await("1002", "Established")
 	hearEachOther(a, b)
-	active := uacsta.Conn(o.must(uacsta.ConsultationCall{ExistingCall: held, ConsultedDevice: uacsta.Dev("1003")}).Text("initiatedCall/callID"), "1001")
+	active := o.consults(held, "1003")
 	o.await("1002", "Held")
 	c := list[2].rings()
 	o.await("1003", "Delivered")

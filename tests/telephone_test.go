@@ -553,9 +553,11 @@ type keyPacket struct {
 	payload []byte
 }
 
-// press presses keys that go with the voice, and waits until they are sent.
+// press presses keys that go with the voice, and waits until they are sent. FreeSWITCH may drop what comes with the first
+// packets.
 func (l *leg) press(keys string) {
 	l.phone.t.Helper()
+	l.until("the first voice", func() bool { return l.sequence > settledVoice })
 	var packets []keyPacket
 	for _, key := range keys {
 		code := strings.IndexRune(eventKeys, key)

@@ -11,8 +11,8 @@ import (
 )
 
 // FreeSWITCH accepts uuid_bridge before it connects the channels: it first takes them out of what they do. A command
-// that moves one of them meanwhile stops that, and FreeSWITCH hangs up both. So requests for their calls wait until an event shows
-// that the channels are connected, or that one of them has ended.
+// that moves one of them meanwhile stops that, and FreeSWITCH hangs up both. So requests for their calls wait until an
+// event shows that the channels are connected, or that one of them has ended.
 
 // bridge is a pair of channels that FreeSWITCH is connecting.
 type bridge struct {
@@ -72,7 +72,8 @@ func (l *Link) resumeRequests() {
 	}
 }
 
-// connected handles the end of FreeSWITCH's attempt to connect two channels: it has, or could not because one of them has ended.
+// connected handles the end of FreeSWITCH's attempt to connect two channels: it has, or could not because one of them has
+// ended.
 func (l *Link) connected(channels ...string) {
 	before := len(l.bridges)
 	l.bridges = slices.DeleteFunc(l.bridges, func(b bridge) bool {

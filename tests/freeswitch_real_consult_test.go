@@ -418,6 +418,7 @@ func TestRealConsultationLinkLost(t *testing.T) {
 			x := consultation(t, f, r, phones, "1003")
 			far := x.answered()
 			f.down()
+			r.cut("fs")
 			tt.do(x, far)
 			f.up()
 			r.linked("fs")

@@ -23,6 +23,12 @@ func (r *running) linked(name string) {
 	waitFor(r.t, "the link", func() bool { return r.metric(`tr87proxy_link_up{link="`+name+`"}`) == 1 })
 }
 
+// cut waits until the proxy has noticed that a link is down.
+func (r *running) cut(name string) {
+	r.t.Helper()
+	waitFor(r.t, "the end of the link", func() bool { return r.metric(`tr87proxy_link_up{link="`+name+`"}`) == 0 })
+}
+
 // behind starts a proxy whose devices are all on a link to another one.
 func behind(t *testing.T, back *running, tls bool) *running {
 	t.Helper()

@@ -152,15 +152,19 @@ func TestMessages(t *testing.T) {
 	wait.Next(t, a.asked, "the hold")
 	w.must(uacsta.RetrieveCall{CallToBeRetrieved: active})
 	wait.Next(t, a.asked, "the retrieval") // what the switch said before the hold has been followed
-	began := make(chan struct{})
 	w.Server.mu.Lock()
 	c := w.calls[active.CallID]
 	w.Server.mu.Unlock()
-	c.voice.Must(func() { close(began) })
-	wait.Next(t, began, "the recording")
+	recorded := func() {
+		began := make(chan struct{})
+		c.voice.Must(func() { close(began) })
+		wait.Next(t, began, "the recording")
+	}
+	recorded()
 	w.must(uacsta.Stop{MessageToBeStopped: recording.ResultingMessage, Connection: active})
 	w.stops("100", uacsta.CauseMessageDurationExceeded)
 	second := w.must(uacsta.RecordMessage{CallToBeRecorded: active}).Text("resultingMessage")
+	recorded()
 	caller.Bye()
 	w.stops("100", uacsta.CauseNormal)
 	wait.Next(t, b.ended, "the end")

@@ -27,14 +27,19 @@ type object struct {
 	presented    policy.Number              // second number of the calling device that a call comes from; zero: its own
 	connections  []uacsta.ConnectionID      // of subjects, with callIDs as the client sees them
 	spelling     map[policy.Number]spelling // of subjects, as the client writes them
+	trial        bool                       // the request is not carried out, and not recorded
 	settle       func(error)                // records whether digits were dialled; nil: there are none
 }
 
 // read puts the devices of a request into canonical form, completes its connections, and returns what
 // it is about. others are subjects that the message does not name. Errors are refusals.
 func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, error) {
+	return s.readInto(object{service: req.Name(), action: ActionOf(req.Name()), subjects: others}, req)
+}
+
+// readInto is read for an object that has been begun.
+func (s *Session) readInto(o object, req *uacsta.Message) (object, error) {
 	svc := uacsta.ServiceOf(req.Name())
-	o := object{service: req.Name(), action: ActionOf(req.Name()), subjects: others}
 	if err := s.completeConnections(req); err != nil {
 		o.connections = named(req)
 		s.refused(&o, err.Error())
@@ -307,7 +312,7 @@ func (s *Session) mayPresent(o *object) policy.Decision {
 	if o.presented.IsZero() {
 		return policy.Decision{Allowed: true}
 	}
-	return s.proxy.policy().Decide(s.wishOf(o, o.presented))
+	return s.decide(s.proxy.policy(), s.wishOf(o, o.presented))
 }
 
 // wishOf returns the policy request for one device.
@@ -321,7 +326,7 @@ func (s *Session) wishOf(o *object, device policy.Number) policy.Request {
 // allows it.
 func (s *Session) permit(o *object, device policy.Number) error {
 	p, ask, svc := s.proxy, s.wishOf(o, device), uacsta.ServiceOf(o.service)
-	decision := p.policy().Decide(ask)
+	decision := s.decide(p.policy(), ask)
 	refusal := uacsta.Refuse(uacsta.Operation, svc.Refusal(uacsta.Subject))
 	makes := ask.Service == uacsta.NameMakeCall || ask.Service == uacsta.NameMakePredictiveCall
 	switch {
@@ -388,7 +393,7 @@ func (s *Session) stillMay(o *object, who policy.Identity) bool {
 	closed := s.closed
 	s.mu.Unlock()
 	return !closed && s.Identity() == who && !s.locked() && s.mayPresent(o).Allowed && !slices.ContainsFunc(o.subjects, func(device policy.Number) bool {
-		return !s.proxy.policy().Decide(s.wishOf(o, device)).Allowed
+		return !s.decide(s.proxy.policy(), s.wishOf(o, device)).Allowed
 	})
 }
 
@@ -467,6 +472,9 @@ func (t *managedLink) isIn(by *Session, c uacsta.ConnectionID) bool {
 
 // refused counts, audits and logs a request that the core refuses.
 func (s *Session) refused(o *object, reason string) {
+	if o.trial {
+		return
+	}
 	s.proxy.stats.Denials.Add(1)
 	e := o.about(s.entry("refused"))
 	e.Reason = reason

@@ -378,7 +378,7 @@ func (m *monitor) admit(cm *clientMonitor) {
 		cm.reply(nil, uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice))
 		return
 	}
-	if len(s.monitors) >= s.proxy.bounds.Load().MaxMonitors {
+	if s.reach != ReachOwn && len(s.monitors) >= s.proxy.bounds.Load().MaxMonitors {
 		s.mu.Unlock()
 		s.overLimit("limits.monitors-per-session", uacsta.NameMonitorStart)
 		cm.reply(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectMonitorLimitExceeded))

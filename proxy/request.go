@@ -266,7 +266,7 @@ func (s *Session) passThrough(req *uacsta.Message, answer answerer) {
 	o := object{service: req.Name(), action: policy.Control}
 	ask := s.wishOf(&o, policy.Whole)
 	ask.PassThrough = true
-	if decision := s.proxy.policy().Decide(ask); !decision.Allowed {
+	if decision := s.decide(s.proxy.policy(), ask); !decision.Allowed {
 		err := uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 		s.refused(&o, "unknown message: "+decision.Reason)
 		answer(nil, err)

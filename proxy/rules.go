@@ -115,7 +115,7 @@ func (s *Session) barred(v *view) error {
 	if account && !s.proxy.cfg.Accounts.Holds(app.account) {
 		return nil // the application session ends first
 	}
-	if !v.rules.policy.Known(s.Identity()) || !account && !s.line.IsZero() && !s.mayBy(v.rules, policy.Observe, s.line) {
+	if !s.known(v.rules.policy) || !account && !s.line.IsZero() && !s.mayBy(v.rules, policy.Observe, s.line) {
 		return errRights
 	}
 	return nil

@@ -49,6 +49,7 @@ type Opening struct {
 	Sessions SessionMode     // whether it must open an application session; Config.Modes says otherwise for its front
 	NoLogin  bool            // its protocol has no application sessions: Sessions holds, whatever Config.Modes says
 	Place    func() Place    // where it comes in now; nil: not known
+	Reach    Reach           // what it may do, beside policy
 	Valid    func() bool     // reports whether the front would still give the client this identity; nil: always
 }
 
@@ -66,6 +67,7 @@ type Session struct {
 	addr   netip.Addr
 	names  []string
 	mode   SessionMode
+	reach  Reach
 	fixed  bool // the mode holds, whatever the rules say
 	place  func() Place
 	since  time.Time
@@ -113,7 +115,7 @@ const maxSpellings = 256
 func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
 		mu:    lock{rank: ofSession},
-		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, names: o.Names, mode: o.Sessions, fixed: o.NoLogin, place: o.Place,
+		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, names: o.Names, mode: o.Sessions, fixed: o.NoLogin, reach: o.Reach, place: o.Place,
 		since: time.Now(), still: o.Valid,
 		namespace: uacsta.NamespaceED3, spelling: map[string]spelling{}, monitors: map[string]*clientMonitor{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{},
@@ -169,7 +171,7 @@ func (s *Session) admit(line string) error {
 	if s.locked() {
 		return nil // the client can only open an application session yet
 	}
-	if !p.policy().Known(s.Identity()) {
+	if !s.known(p.policy()) {
 		return ErrForbidden
 	}
 	if line == "" {
@@ -178,7 +180,7 @@ func (s *Session) admit(line string) error {
 		}
 		return nil
 	}
-	if d := p.policy().Decide(s.wish(policy.Observe, s.line)); !d.Allowed {
+	if d := s.decide(p.policy(), s.wish(policy.Observe, s.line)); !d.Allowed {
 		return fmt.Errorf("%w: %s", ErrForbidden, d.Reason)
 	}
 	t := p.route(s.line)
@@ -203,7 +205,7 @@ func (s *Session) may(action policy.Action, device policy.Number) bool {
 
 // mayBy is may by rules that need not hold.
 func (s *Session) mayBy(r *rules, action policy.Action, device policy.Number) bool {
-	return r.policy.Decide(s.wish(action, device)).Allowed
+	return s.decide(r.policy, s.wish(action, device)).Allowed
 }
 
 // learn remembers how the client writes a device, so that the client gets it back character by

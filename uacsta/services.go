@@ -74,6 +74,9 @@ func (s Service) Refusal(role Role) string {
 // Mandatory returns the services that every link must support, by the names of their requests.
 func Mandatory() []string { return named(func(s Service) bool { return s.mandatory }) }
 
+// Services returns all services, by the names of their requests.
+func Services() []string { return named(func(Service) bool { return true }) }
+
 // Classes returns the classes that rules may name, from the most to the least general: observe, calls,
 // new-calls and so on. A service outside the class observe controls.
 func Classes() []string { return slices.Clone(classes) }

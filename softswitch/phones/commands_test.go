@@ -156,9 +156,11 @@ func TestMessages(t *testing.T) {
 	c := w.calls[active.CallID]
 	w.Server.mu.Unlock()
 	recorded := func() {
-		began := make(chan struct{})
-		c.voice.Must(func() { close(began) })
-		wait.Next(t, began, "the recording")
+		wait.For(t, "the recording", func() bool {
+			w.Server.mu.Lock()
+			defer w.Server.mu.Unlock()
+			return len(c.plays) > 0
+		})
 	}
 	recorded()
 	w.must(uacsta.Stop{MessageToBeStopped: recording.ResultingMessage, Connection: active})

@@ -2,7 +2,6 @@ package tests
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // command runs the program until it ends.
@@ -58,6 +59,10 @@ func TestCommands(t *testing.T) {
 	if err := os.WriteFile(file, []byte("<GetForwarding><device>1000</device></GetForwarding>"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	asJSON := filepath.Join(t.TempDir(), "request.json")
+	if err := os.WriteFile(asJSON, []byte(`{"GetForwarding":{"device":"1000"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	oneWay := filepath.Join(t.TempDir(), "oneway.xml")
 	if err := os.WriteFile(oneWay, []byte("<RouteEnd><crossRefIdentifier>1</crossRefIdentifier></RouteEnd>"), 0o600); err != nil {
 		t.Fatal(err)
@@ -77,7 +82,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"hold", "1000", server}, 0, "HoldCallResponse"},
 		{[]string{"hold", "1000", server}, 1, "1000 has no call in state connected"},
 		{[]string{"retrieve", "1000", server}, 0, "RetrieveCallResponse"},
-		{[]string{"clear", "1000", "--json", server}, 0, `{"name":"ClearConnectionResponse","kind":"response","content":{}}`},
+		{[]string{"clear", "1000", "--json", server}, 0, `{"ClearConnectionResponse":{}}`},
 		{[]string{"clear", "1000", server}, 1, "1000 has no call"},
 		{[]string{"call", "1002", "1003", server}, 0, "MakeCallResponse"},
 		{[]string{"deflect", "1003", "1004", server}, 0, "DeflectCallResponse"},
@@ -106,6 +111,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"dnd", "1002", "perhaps", server}, 2, "on or off"},
 		{[]string{"snapshot", "9999", server}, 1, "operation/invalidDeviceID"},
 		{[]string{"send", file, server}, 0, "<forwardingType>forwardImmediate</forwardingType>"},
+		{[]string{"send", asJSON, "--json", server}, 0, `{"GetForwardingResponse":{"forwardingList":[{"forwardingType":"forwardImmediate","forwardStatus":false`},
 		{[]string{"send", oneWay, server}, 1, "operation/invalidRouteingCrossRefID"},
 		{[]string{"send", file + "x", server}, 2, "no such file"},
 		{[]string{"snapshot", "1000", "--trace", server}, 0, "CSeq: 2 INFO"},
@@ -130,9 +136,8 @@ func TestCommands(t *testing.T) {
 	}
 	var names []string
 	for line := range strings.Lines(watch.out.String()) {
-		var m struct{ Name string }
-		if json.Unmarshal([]byte(line), &m) == nil {
-			names = append(names, m.Name)
+		if m, err := uacsta.ParseJSON([]byte(line)); err == nil {
+			names = append(names, m.Name())
 		}
 	}
 	if got := strings.Join(names, " "); got != "DeliveredEvent EstablishedEvent RetrievedEvent ConnectionClearedEvent" {
@@ -215,7 +220,7 @@ func (r *running) everyService() {
 		{"last-number 1000", 0, "1001"},
 		{"device 300", 0, "acdGroup"},
 		{"devices --category acd", 0, "300          acd"},
-		{"devices --json --category park", 0, `{"device":"400","category":"park"`},
+		{"devices --json --category park", 0, `"deviceList":[{"deviceID":"400","deviceCategory":"park"`},
 		{"capabilities", 0, "<manufacturerName>tr87proxy</manufacturerName>"},
 		{"system-status", 0, "normal"},
 		{"route 600", 2, "use either --to or --reject"},

@@ -27,7 +27,7 @@ func (u *Unclear) Kind() Kind { return kindOf(u.Name) }
 
 // canonical converts a message of the standard into the one form that every reader reads alike.
 // Children come in schema order, prefixes and comments are removed, each text becomes one piece of
-// character data without white space around it, and booleans and integers are written in one way.
+// character data without white space around it, and booleans and numbers are written in one way.
 // Elements that the standard does not define are kept, after those that it defines.
 //
 // canonical refuses what two readers may read differently: a repeated element that may occur once; two
@@ -112,8 +112,12 @@ func (c *canonicalizer) content(e *etree.Element, g *grammar) *Error {
 			setText(e, plain)
 		}
 	case shapeFloat:
-		if _, err := strconv.ParseFloat(text, 64); err != nil || strings.Trim(text, "+-.0123456789eE") != "" {
+		x, err := strconv.ParseFloat(text, 64)
+		if err != nil || strings.Trim(text, "+-.0123456789eE") != "" {
 			return unclear(e, "is no number")
+		}
+		if plain := formatFloat(x); plain != text {
+			setText(e, plain)
 		}
 	case shapeEmpty:
 		if text != "" {
@@ -124,7 +128,7 @@ func (c *canonicalizer) content(e *etree.Element, g *grammar) *Error {
 }
 
 // destinationList is the form of a list of destinations from edition 6 on.
-var destinationList = &grammar{shape: shapeStruct, members: []member{{name: "device", content: deviceText, repeats: true}}}
+var destinationList = &grammar{shape: shapeStruct, list: true, members: []member{{name: "device", content: deviceText, repeats: true}}}
 
 // structure converts the children of an element and puts them into schema order.
 func (c *canonicalizer) structure(e *etree.Element, g *grammar) *Error {

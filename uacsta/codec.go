@@ -208,7 +208,7 @@ func encodeValue(e *etree.Element, v reflect.Value, edition Edition) {
 	case reflect.Int:
 		text = strconv.FormatInt(v.Int(), 10)
 	case reflect.Float64:
-		text = strconv.FormatFloat(v.Float(), 'f', -1, 64)
+		text = formatFloat(v.Float())
 	case reflect.Struct:
 		encodeStruct(e, v, edition)
 		return
@@ -352,6 +352,9 @@ func decodeValue(e *etree.Element, v reflect.Value) error {
 	}
 	return nil
 }
+
+// formatFloat writes a number in the one way that messages have.
+func formatFloat(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
 
 func missing(name string) error {
 	return &Error{Category: Operation, Value: InvalidParameterValue, Detail: name + isMissing}

@@ -24,6 +24,9 @@ const (
 	Unspecified                    Category = "unspecified"      // has no value
 )
 
+// spelledSystemResourceAvailability is the correct spelling, which some peers use.
+const spelledSystemResourceAvailability Category = "systemResourceAvailability"
+
 // The error values that this project sends, by category; it can receive any. [Error.Known] uses the
 // full lists.
 const (
@@ -189,7 +192,7 @@ func (e *Error) decode(parent *etree.Element) error { //nolint:unparam // elemen
 			continue
 		}
 		*e = Error{Category: Category(c.Tag), Value: strings.TrimSpace(c.Text())}
-		if c.Tag == "systemResourceAvailability" { // the correct spelling, which some peers use
+		if e.Category == spelledSystemResourceAvailability {
 			e.Category = SystemResourceAvailability
 		}
 		break

@@ -14,6 +14,7 @@ type grammar struct {
 	members    []member // of a structure, in schema order
 	choice     bool     // exactly one of the members is there
 	open       bool     // other children are allowed
+	list       bool     // its children are the items of a list
 	connection bool     // it is a connection identifier
 	identifies bool     // device identifiers occur in it
 }
@@ -169,7 +170,7 @@ func (c compiler) member(t reflect.Type, f fieldPlan) member {
 		m.content = destination
 	case f.item != "":
 		item := member{name: f.item, content: c.of(t), repeats: true}
-		m.content = &grammar{shape: shapeStruct, open: true, members: []member{item}, identifies: item.content.identifies}
+		m.content = &grammar{shape: shapeStruct, open: true, list: true, members: []member{item}, identifies: item.content.identifies}
 	default:
 		m.content = c.of(t)
 	}

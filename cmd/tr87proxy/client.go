@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -45,7 +44,7 @@ func (f *clientFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.ca, "ca", "", "PEM file of the authorities for the server's certificate")
 	fl.StringVar(&f.certificate, "certificate", "", "PEM file of the client's certificate, for mutual TLS")
 	fl.StringVar(&f.key, "key", "", "PEM file of the certificate's key")
-	fl.BoolVar(&f.json, "json", false, "write one JSON object for each message")
+	fl.BoolVar(&f.json, "json", false, "write each message as JSON, one to a line")
 	fl.BoolVar(&f.trace, "trace", false, "show every SIP message on standard error")
 	fl.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long to wait for a response")
 }
@@ -177,10 +176,8 @@ func (c *connection) show(m *uacsta.Message) {
 		return
 	}
 	if c.flags.json {
-		line, err := json.Marshal(m)
-		if err == nil {
-			fmt.Fprintf(c.out, "%s\n", line)
-		}
+		line, _ := m.MarshalJSON() // every message has a form
+		fmt.Fprintf(c.out, "%s\n", line)
 		return
 	}
 	fmt.Fprintln(c.out, describe(m, c.monitored))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -178,8 +179,8 @@ func featuresCommand() *cobra.Command {
 }
 
 func sendCommand() *cobra.Command {
-	return clientCommand("send FILE.xml", "Send a CSTA request from a file and show the response",
-		"  tr87proxy send makecall.xml\n  tr87proxy send - < makecall.xml",
+	return clientCommand("send FILE", "Send a CSTA request in XML or JSON from a file and show the response",
+		"  tr87proxy send makecall.xml\n  tr87proxy send - < makecall.json",
 		exactly(1), func(ctx context.Context, c *connection, args []string) error {
 			in := io.Reader(os.Stdin)
 			if args[0] != "-" {
@@ -194,7 +195,11 @@ func sendCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			req, err := uacsta.Parse(data)
+			parse := uacsta.Parse
+			if strings.HasPrefix(strings.TrimSpace(string(data)), "{") {
+				parse = uacsta.ParseJSON
+			}
+			req, err := parse(data)
 			if err != nil {
 				return usageError{fmt.Errorf("%s: %w", args[0], err)}
 			}

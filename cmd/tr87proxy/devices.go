@@ -19,8 +19,8 @@ func deviceCommands() []*cobra.Command {
 	return []*cobra.Command{devicesCommand(), deviceCommand(), capabilitiesCommand(), systemStatusCommand()}
 }
 
-// devices requests the list of devices, which can come in several segments.
-func (c *connection) devices(ctx context.Context, category string) ([]uacsta.DeviceListItem, error) {
+// devices requests the list of devices, which can come in several segments. If each is not nil, it is called with each segment.
+func (c *connection) devices(ctx context.Context, category string, each func(segment *uacsta.Message)) ([]uacsta.DeviceListItem, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.flags.timeout)
 	defer cancel()
 	res, err := c.do(ctx, uacsta.GetSwitchingFunctionDevices{RequestedDeviceCategory: uacsta.ReqDeviceCategory(category)})
@@ -34,6 +34,9 @@ func (c *connection) devices(ctx context.Context, category string) ([]uacsta.Dev
 			var segment uacsta.SwitchingFunctionDevices
 			if m.Name() != uacsta.NameSwitchingFunctionDevices || m.Text("serviceCrossRefID") != ref {
 				return nil
+			}
+			if each != nil {
+				each(m)
 			}
 			err := m.Decode(&segment)
 			list, last = append(list, segment.DeviceList...), segment.LastSegment
@@ -52,16 +55,16 @@ func (c *connection) devices(ctx context.Context, category string) ([]uacsta.Dev
 func devicesCommand() *cobra.Command {
 	var category string
 	cmd := clientCommand("devices", "List the devices of the switch", "  tr87proxy devices\n  tr87proxy devices --category acd", exactly(0), func(ctx context.Context, c *connection, _ []string) error {
-		list, err := c.devices(ctx, category)
+		if c.flags.json {
+			_, err := c.devices(ctx, category, c.show)
+			return err
+		}
+		list, err := c.devices(ctx, category, nil)
 		if err != nil {
 			return err
 		}
 		for _, d := range list {
 			if d.DeviceID == nil {
-				continue
-			}
-			if c.flags.json {
-				fmt.Fprintf(c.out, "{\"device\":%q,\"category\":%q,\"type\":%q}\n", d.DeviceID.ID, d.DeviceCategory, d.NamedDeviceTypes)
 				continue
 			}
 			fmt.Fprintln(c.out, printable(fmt.Sprintf("%-12s %-16s %s", d.DeviceID.ID, d.DeviceCategory, d.DeviceModelName)))
@@ -145,7 +148,7 @@ func completeArguments(flags *clientFlags, use string) cobra.CompletionFunc {
 		}
 		word := strings.Trim(place, "[].")
 		switch {
-		case word == "FILE" || word == "FILE.xml":
+		case word == "FILE":
 			return nil, cobra.ShellCompDirectiveDefault
 		case word == "WHEN":
 			return slices.Sorted(maps.Keys(forwardingTypes)), cobra.ShellCompDirectiveNoFileComp
@@ -160,7 +163,7 @@ func completeArguments(flags *clientFlags, use string) cobra.CompletionFunc {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		defer c.close()
-		list, err := c.devices(cmd.Context(), "")
+		list, err := c.devices(cmd.Context(), "", nil)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

@@ -39,7 +39,7 @@ func watchCommand() *cobra.Command {
 		"  tr87proxy watch                every extension, queue and trunk that you may observe\n  tr87proxy watch 100 101 300\n  tr87proxy watch --plain > log  a line for each change",
 		between(0, 500), func(ctx context.Context, c *connection, args []string) error {
 			if len(args) == 0 {
-				list, err := c.devices(ctx, "")
+				list, err := c.devices(ctx, "", nil)
 				if err != nil {
 					return err
 				}

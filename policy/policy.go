@@ -18,8 +18,8 @@ import (
 
 // Identity is a client's name and how it was established.
 type Identity struct {
-	Name string // a SIP URI in the form of IdentityOf, a digest user, an account, a name in a certificate, an address, or "demo"; "" means not identified
-	How  string // trusted-peer, digest, account, certificate, address, or demo
+	Name string // a SIP URI in the form of IdentityOf, a digest user, an account, a token's name, a claim of OpenID, a name in a certificate, an address, or "demo"; "" means not identified
+	How  string // trusted-peer, digest, account, token, openid, certificate, address, or demo
 }
 
 func (i Identity) String() string {

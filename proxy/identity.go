@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
 )
@@ -15,6 +16,7 @@ type Proof struct {
 	Addr             netip.Addr // proved by the transport connection, or by a nonce that the client returned
 	CertificateNames []string   // of the verified client certificate, the preferred one first
 	Login            *Login     // nil: no name and password given
+	Token            *Token     // nil: no token given
 }
 
 // Login is the name and password of an account.
@@ -23,47 +25,62 @@ type Login struct {
 	Application    string // the application ID, which an account can require; "": none
 }
 
+// Token is what a front has learnt from a token that it has checked itself.
+type Token struct {
+	Name  string      // the identity
+	How   string      // token or openid
+	Until time.Time   // when the token expires; the zero time: never
+	Valid func() bool // reports whether the token still means the same; it must not block. Time alone ends it at Until
+}
+
 // Errors of [Proxy.Identify], besides those of Accounts.
 var (
 	ErrUntrusted     = errors.New("the peer is not trusted")
 	ErrNoCredentials = errors.New("no credentials, or no accounts configured")
+	ErrUnnamed       = errors.New("no grant names")
 )
+
+// errExpired closes sessions.
+var errExpired = errors.New("the client's token has expired")
 
 // Identified is the result of [Proxy.Identify].
 type Identified struct {
 	Identity policy.Identity
+	Until    time.Time // when it ends by itself; the zero time: never. It serves as Opening.Until
 
 	proxy   *Proxy
 	proof   Proof
 	account Account // the zero value: no login
 }
 
-// Identify authenticates a client. With a login, the identity is that of the account; otherwise it is
-// that of the trusted peer, by certificate or else by address. With a login Identify may block as long
+// Identify authenticates a client. With a login, the identity is that of the account, with a token that of the token;
+// otherwise it is that of the trusted peer, by certificate or else by address. With a login Identify may block as long
 // as Accounts.Check does, which also guards passwords against guessing.
 //
-// The error is ErrUntrusted, ErrNoCredentials, ErrBusy, an error of Accounts, or says that no rule
-// names the identity. The caller reports it to [Proxy.Refused]. A front opens a session with the
-// identity and with [Identified.Valid].
+// The error is ErrUntrusted, ErrNoCredentials, ErrBusy, an error of Accounts, or, with a login or token, ErrUnnamed. The
+// caller reports it to [Proxy.Refused]. A front opens a session with the identity and with [Identified.Valid].
 func (p *Proxy) Identify(ctx context.Context, proof Proof) (Identified, error) {
 	k := Identified{proxy: p, proof: proof}
-	if proof.Login == nil {
+	switch {
+	case proof.Token != nil:
+		k.Identity, k.Until = policy.Identity{Name: strings.ToLower(proof.Token.Name), How: proof.Token.How}, proof.Token.Until
+	case proof.Login == nil:
 		var ok bool
 		if k.Identity, ok = p.peer(proof.Addr, proof.CertificateNames); !ok {
 			return Identified{}, ErrUntrusted
 		}
 		return k, nil
-	}
-	if p.cfg.Accounts == nil {
+	case p.cfg.Accounts == nil:
 		return Identified{}, ErrNoCredentials
+	default:
+		var err error
+		if k.account, err = p.cfg.Accounts.Check(ctx, proof.Login.Application, proof.Login.User, proof.Login.Password, proof.Addr); err != nil {
+			return Identified{}, err
+		}
+		k.proof.Login = &Login{User: proof.Login.User} // without the password
+		k.Identity = policy.Identity{Name: k.account.Name, How: "account"}
 	}
-	var err error
-	if k.account, err = p.cfg.Accounts.Check(ctx, proof.Login.Application, proof.Login.User, proof.Login.Password, proof.Addr); err != nil {
-		return Identified{}, err
-	}
-	k.proof.Login = &Login{User: proof.Login.User} // without the password
-	k.Identity = policy.Identity{Name: k.account.Name, How: "account"}
-	if err := p.named(k.Identity); err != nil {
+	if err := k.Named(); err != nil {
 		return Identified{}, err
 	}
 	return k, nil
@@ -71,19 +88,34 @@ func (p *Proxy) Identify(ctx context.Context, proof Proof) (Identified, error) {
 
 // Valid reports whether Identify would still return the same identity. It serves as Opening.Valid.
 func (k Identified) Valid() bool {
-	if k.proof.Login == nil {
-		who, ok := k.proxy.peer(k.proof.Addr, k.proof.CertificateNames)
-		return ok && who == k.Identity
+	switch {
+	case k.proof.Token != nil:
+		return (k.Until.IsZero() || time.Now().Before(k.Until)) && k.proof.Token.Valid()
+	case k.proof.Login != nil:
+		return k.proxy.cfg.Accounts.Holds(k.account)
 	}
-	return k.proxy.cfg.Accounts.Holds(k.account)
+	who, ok := k.proxy.peer(k.proof.Addr, k.proof.CertificateNames)
+	return ok && who == k.Identity
 }
+
+// Named returns ErrUnnamed if no rule and no grant names the identity.
+func (k Identified) Named() error { return k.proxy.named(k.Identity) }
 
 // named returns an error if no rule and no grant names an identity.
 func (p *Proxy) named(who policy.Identity) error {
 	if !p.policy().Known(who) {
-		return fmt.Errorf("no grant names %s", who.Name)
+		return fmt.Errorf("%w %s", ErrUnnamed, who.Name)
 	}
 	return nil
+}
+
+// expire closes the session at a time.
+func (s *Session) expire(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.expiry = time.AfterFunc(time.Until(at), func() { s.disconnect(errExpired) })
+	}
 }
 
 // peer returns the identity of a client by its transport connection alone.

@@ -3,8 +3,10 @@ package proxy_test
 import (
 	"errors"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
@@ -17,6 +19,9 @@ func TestIdentify(t *testing.T) {
 	rules.Trusted = []policy.Peer{{Network: netip.PrefixFrom(trusted, 32)}, {Certificate: "crm.*"}}
 	p := proxy.New(proxy.Config{Policy: rules, Accounts: &vault{}})
 	none := proxy.New(proxy.Config{Policy: rules})
+	token := func(name string) *proxy.Token {
+		return &proxy.Token{Name: name, How: "token", Valid: func() bool { return true }}
+	}
 	login := func(user, password string) *proxy.Login { return &proxy.Login{User: user, Password: password} }
 	for _, tt := range []struct {
 		core  *proxy.Proxy
@@ -31,6 +36,10 @@ func TestIdentify(t *testing.T) {
 		{p, proxy.Proof{Addr: elsewhere, Login: login("crm", "right")}, policy.Identity{Name: "crm", How: "account"}, nil},
 		{p, proxy.Proof{Addr: trusted, Login: login("crm", "wrong")}, policy.Identity{}, nil}, // a trusted peer is nobody else by a wrong password
 		{p, proxy.Proof{Addr: elsewhere, Login: login("erp", "right")}, policy.Identity{}, nil},
+		{p, proxy.Proof{Addr: elsewhere, Token: token("CRM")}, policy.Identity{Name: "crm", How: "token"}, nil},
+		{p, proxy.Proof{Addr: trusted, Token: token("erp")}, policy.Identity{}, proxy.ErrUnnamed},
+		{p, proxy.Proof{Addr: trusted, Token: token("")}, policy.Identity{}, proxy.ErrUnnamed},
+		{p, proxy.Proof{Addr: elsewhere, Login: login("erp", "right")}, policy.Identity{}, proxy.ErrUnnamed},
 		{none, proxy.Proof{Addr: trusted, Login: login("crm", "right")}, policy.Identity{}, proxy.ErrNoCredentials},
 	} {
 		known, err := tt.core.Identify(t.Context(), tt.proof)
@@ -73,6 +82,51 @@ func TestIdentityNoLongerValid(t *testing.T) {
 		p.SetRules(rules, &policy.Numbers{})
 		if peer.closed == nil {
 			t.Error("a peer that is not trusted any more has its session still")
+		}
+	})
+}
+
+// A session that a token opened closes when the token expires, whatever it says of itself, and when it does not hold any
+// more; then no request goes through it.
+func TestTokenExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rules := policy.FromGrants(nil, policy.Grant{Who: "crm", Control: []string{"100"}})
+		p := start(t, &flaky{lose: make(chan error)}, rules, func(*proxy.Config) {})
+		var revoked atomic.Bool
+		open := func(until time.Time) *listener {
+			known, err := p.Identify(t.Context(), proxy.Proof{Token: &proxy.Token{Name: "crm", How: "token", Until: until, Valid: func() bool { return !revoked.Load() }}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := &listener{}
+			if _, err := p.Open(proxy.Opening{Identity: known.Identity, Peer: "test", Front: "test", Valid: known.Valid, Until: known.Until}, l); err != nil {
+				t.Fatal(err)
+			}
+			return l
+		}
+		expires, stays := open(time.Now().Add(time.Hour)), open(time.Time{})
+		time.Sleep(time.Hour - 1)
+		synctest.Wait()
+		if expires.closed != nil {
+			t.Error("too early:", expires.closed)
+		}
+		time.Sleep(1)
+		synctest.Wait()
+		if expires.closed == nil || stays.closed != nil {
+			t.Error(expires.closed, stays.closed)
+		}
+		known, err := p.Identify(t.Context(), proxy.Proof{Token: &proxy.Token{Name: "crm", How: "token", Until: time.Now().Add(time.Minute), Valid: func() bool { return true }}})
+		if err != nil || !known.Valid() {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		if known.Valid() {
+			t.Error("it is valid for ever")
+		}
+		revoked.Store(true)
+		p.Recheck()
+		if stays.closed == nil {
+			t.Error("it is revoked, and its session stays")
 		}
 	})
 }

@@ -51,6 +51,7 @@ type Opening struct {
 	Place    func() Place    // where it comes in now; nil: not known
 	Reach    Reach           // what it may do, beside policy
 	Valid    func() bool     // reports whether the front would still give the client this identity; nil: always
+	Until    time.Time       // when the session closes, because the identification ends; the zero time: never
 }
 
 // Session is one client's use of the proxy. All methods may be called from any goroutine.
@@ -85,6 +86,7 @@ type Session struct {
 	held       []heldRequest
 	strikes    int                       // failed logins, and requests refused for want of an application session
 	login      *time.Timer               // closes a session that must open an application session and does not
+	expiry     *time.Timer               // closes a session at Opening.Until; nil: never
 	routers    map[string]*router        // route registrations, by the client's reference
 	dialogues  map[string]*routeDialogue // by the client's cross reference
 	// by the client's reference
@@ -149,6 +151,9 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		return nil, ErrForbidden
 	}
 	s.expectLogin()
+	if !o.Until.IsZero() {
+		s.expire(o.Until)
+	}
 	p.stats.Sessions.Add(1)
 	s.log(slog.LevelInfo, "session opened", o.Identity, "line", o.Line)
 	return s, nil
@@ -302,8 +307,10 @@ func (s *Session) teardown(lost bool) bool {
 	s.closed = true
 	s.dropEvents()
 	s.endAppSession()
-	if s.login != nil {
-		s.login.Stop()
+	for _, timer := range []*time.Timer{s.login, s.expiry} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 	s.mu.Unlock()
 	s.proxy.mu.Lock()

@@ -13,33 +13,11 @@ import (
 	"golang.org/x/term"
 
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
-	"github.com/tr87proxy/tr87proxy/internal/daemon"
+	"github.com/tr87proxy/tr87proxy/internal/config"
 )
 
-// accountsFile has the flags that name the accounts file: directly, or by a
-// configuration.
-type accountsFile struct{ path, config string }
-
-func (f *accountsFile) flags(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVar(&f.path, "accounts", "", "accounts file (default: that of the configuration)")
-	cmd.PersistentFlags().StringVarP(&f.config, "config", "c", "config.yaml", "configuration file")
-	_ = cmd.MarkPersistentFlagFilename("accounts")
-	_ = cmd.MarkPersistentFlagFilename("config", "yaml", "yml")
-}
-
-func (f *accountsFile) find() (string, error) {
-	if f.path != "" {
-		return f.path, nil
-	}
-	cfg, err := daemon.Load(f.config)
-	if err != nil {
-		return "", usageError{fmt.Errorf("%w\nor name the accounts file with --accounts", err)}
-	}
-	if cfg.Sessions.Accounts == "" {
-		return "", usageError{fmt.Errorf("%s names no accounts file (application-sessions.accounts); or name one with --accounts", f.config)}
-	}
-	return cfg.Sessions.Accounts, nil
-}
+// accountsFile is the accounts file.
+type accountsFile struct{ secretsFile }
 
 func (f *accountsFile) edit(change func([]accounts.Account) ([]accounts.Account, error)) error {
 	path, err := f.find()
@@ -50,7 +28,7 @@ func (f *accountsFile) edit(change func([]accounts.Account) ([]accounts.Account,
 }
 
 func accountsCommand() *cobra.Command {
-	var file accountsFile
+	file := accountsFile{secretsFile{of: "accounts", key: "application-sessions.accounts", named: func(c *config.Config) string { return c.Sessions.Accounts }}}
 	cmd := &cobra.Command{
 		Use: "accounts", Short: "Manage accounts for application sessions", GroupID: "server",
 		Long: `accounts manages the file of names and hashed passwords with which clients open

@@ -181,7 +181,7 @@ func TestWatch(t *testing.T) {
 		var told atomic.Int64
 		var group sync.WaitGroup
 		group.Go(func() { k.Watch(ctx, func() { told.Add(1) }) })
-		time.Sleep(10 * watchEvery)
+		time.Sleep(20 * time.Second)
 		synctest.Wait()
 		if n := told.Load(); n != 0 {
 			t.Error("told of nothing:", n)
@@ -195,7 +195,7 @@ func TestWatch(t *testing.T) {
 				t.Fatal(err)
 			}
 			later(t, path, time.Duration(n+1)*time.Hour)
-			time.Sleep(3 * watchEvery)
+			time.Sleep(6 * time.Second)
 			synctest.Wait()
 		}
 		if n := told.Load(); n != 2 {
@@ -238,10 +238,10 @@ func TestFaults(t *testing.T) {
 		":" + hash:                        "x:1: a name has",
 		"a\x07:" + hash:                   "x:1: a name has",
 		"a:" + hash + ":app\x01":          "x:1: an application ID has",
-		strings.Repeat("#\n", maxFile):    "x: larger",
+		strings.Repeat("#\n", (4 << 20)):  "x: larger",
 		"a:" + hash + ":An: application ": "",
 	} {
-		_, err := read("x", strings.NewReader(text))
+		_, err := file.Scan("x", strings.NewReader(text))
 		if (err == nil) != (want == "") || err != nil && (!strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "secret")) {
 			t.Errorf("%.20q: %v", text, err)
 		}
@@ -421,7 +421,7 @@ func TestFileOfKeeper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	login := k.login(k.list["crm"])
+	login := k.login(k.file.Content().list["crm"])
 	out.Reset()
 	if !k.Holds(login) || out.Len() != 0 {
 		t.Error("a sound file is complained about", out.String())
@@ -429,7 +429,7 @@ func TestFileOfKeeper(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if !k.Holds(login) || !strings.Contains(out.String(), "could not read accounts file: keeping the previous accounts") {
+	if !k.Holds(login) || !strings.Contains(out.String(), "could not read file with secrets: keeping its previous content") {
 		t.Error("a file that is away ends logins, or nobody is told", out.String())
 	}
 	if err := os.WriteFile(path, []byte("robert:"+hash+"\n"), 0o600); err != nil {
@@ -444,7 +444,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("crm:$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy:app\n# x\n\n")
 	f.Add("a:b:c")
 	f.Fuzz(func(t *testing.T, text string) {
-		list, err := read("x", strings.NewReader(text))
+		list, err := file.Scan("x", strings.NewReader(text))
 		if err != nil {
 			return
 		}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/tr87proxy/tr87proxy/internal/files"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 // Why a login is refused.
@@ -42,65 +42,39 @@ func (b busy) Is(target error) bool { return target == ErrBusy }
 // Keeper checks the logins of applications against a file of accounts. It rereads the file
 // after a change. It is safe for concurrent use.
 type Keeper struct {
-	path  string
-	log   *slog.Logger
+	file  *files.Followed[*content]
 	guard *Guard
 	turns turns
 	key   [32]byte // for the MACs of this process
+}
+
+// content is what a file of accounts says.
+type content struct {
+	list map[string]Account // by lower-case name
 
 	mu    sync.Mutex
-	stamp files.Stamp
-	list  map[string]Account           // by lower-case name
 	right map[string][sha256.Size]byte // MAC of the last correct password, to avoid hashing it again
 }
 
-const (
-	atOnce     = 2 // concurrent password checks; each uses a processor for about 50 ms
-	watchEvery = 2 * time.Second
-)
+const atOnce = 2 // concurrent password checks; each uses a processor for about 50 ms
 
 // Open reads a file of accounts.
 func Open(path string, guard *Guard, log *slog.Logger) (*Keeper, error) {
-	k := &Keeper{path: path, log: log, guard: guard, turns: turns{free: atOnce}}
+	k := &Keeper{guard: guard, turns: turns{free: atOnce}}
 	_, _ = rand.Read(k.key[:])
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k, k.refresh()
+	var err error
+	k.file, err = files.Follow("accounts", path, load, share.Quiet(log))
+	return k, err
 }
 
-// refresh reads the file if it has changed. Callers hold k.mu.
-func (k *Keeper) refresh() error {
-	info, err := os.Stat(k.path)
-	if err != nil {
-		return err
-	}
-	now := files.StampOf(k.path)
-	if now == k.stamp && k.list != nil {
-		return nil
-	}
-	list, err := Read(k.path)
-	if err != nil {
-		return err
-	}
-	k.stamp, k.list, k.right = now, map[string]Account{}, map[string][sha256.Size]byte{}
+// load reads a file.
+func load(path string) (*content, error) {
+	list, err := Read(path)
+	c := &content{list: map[string]Account{}, right: map[string][sha256.Size]byte{}}
 	for _, a := range list {
-		k.list[strings.ToLower(a.Name)] = a
+		c.list[strings.ToLower(a.Name)] = a
 	}
-	if info.Mode().Perm()&0o044 != 0 {
-		k.log.Warn("accounts file is readable by others: run chmod 600", "file", k.path)
-	}
-	return nil
-}
-
-// lookup finds an account. If the file cannot be read any more, it uses the previous content.
-func (k *Keeper) lookup(name string) (a Account, proof [sha256.Size]byte, known bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if err := k.refresh(); err != nil {
-		k.log.Error("could not read accounts file: keeping the previous accounts", "err", err)
-	}
-	a, known = k.list[name]
-	return a, k.right[name], known
+	return c, err
 }
 
 // Login identifies an account that was logged in to. Two are equal if the account has not
@@ -120,29 +94,12 @@ func (k *Keeper) login(a Account) Login {
 // Holds reports whether the account still exists with the password and application ID of the
 // login.
 func (k *Keeper) Holds(l Login) bool {
-	a, _, known := k.lookup(l.Name)
+	a, known := k.file.Content().list[l.Name]
 	return known && k.login(a) == l
 }
 
 // Watch calls changed after each change of the file until ctx ends. It checks every 2 s.
-func (k *Keeper) Watch(ctx context.Context, changed func()) {
-	ticker := time.NewTicker(watchEvery)
-	defer ticker.Stop()
-	k.mu.Lock()
-	last := k.stamp
-	k.mu.Unlock()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if now := files.StampOf(k.path); now != last {
-			last = now
-			changed()
-		}
-	}
-}
+func (k *Keeper) Watch(ctx context.Context, changed func()) { k.file.Watch(ctx, changed) }
 
 // Check returns the login if the credentials are right, otherwise [ErrWrong], [ErrLocked] or
 // [ErrBusy]. It delays ErrWrong longer after each wrong password, but not beyond the end of
@@ -176,7 +133,7 @@ var nobody = []byte("$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhW
 // matches finds an account and reports whether password and application ID are right. An error
 // means that they were not checked.
 func (k *Keeper) matches(ctx context.Context, application, name, password string, from netip.Addr) (Account, bool, error) {
-	if a, _, right := k.recent(name, password); right {
+	if a, right := k.recent(k.file.Content(), name, password); right {
 		return a, a.fits(application), nil // without waiting for a turn
 	}
 	if err := k.turns.take(ctx, from, k.guard.Knows(name, from)); err != nil {
@@ -186,7 +143,8 @@ func (k *Keeper) matches(ctx context.Context, application, name, password string
 	if err := k.guard.Admit(name, from); err != nil { // a request before this one may have locked the name
 		return Account{}, false, err
 	}
-	a, proof, right := k.recent(name, password)
+	c := k.file.Content()
+	a, right := k.recent(c, name, password)
 	if right { // or may have shown that the password is right
 		return a, a.fits(application), nil
 	}
@@ -197,22 +155,28 @@ func (k *Keeper) matches(ctx context.Context, application, name, password string
 	if bcrypt.CompareHashAndPassword(hash, []byte(password)) != nil || a.Name == "" {
 		return Account{}, false, nil
 	}
-	k.mu.Lock()
-	if k.list[name].hash == a.hash {
-		k.right[name] = proof
-	}
-	k.mu.Unlock()
+	c.mu.Lock()
+	c.right[name] = k.proof(a, password)
+	c.mu.Unlock()
 	return a, a.fits(application), nil
 }
 
 // recent finds an account, or the zero value, and reports whether this password was right
-// recently. proof is its MAC.
-func (k *Keeper) recent(name, password string) (a Account, proof [sha256.Size]byte, right bool) {
-	a, last, known := k.lookup(name)
+// recently.
+func (k *Keeper) recent(c *content, name, password string) (Account, bool) {
+	a, known := c.list[name]
+	proof := k.proof(a, password)
+	c.mu.Lock()
+	last := c.right[name]
+	c.mu.Unlock()
+	return a, known && hmac.Equal(proof[:], last[:])
+}
+
+// proof returns the MAC of a password of an account.
+func (k *Keeper) proof(a Account, password string) [sha256.Size]byte {
 	mac := hmac.New(sha256.New, k.key[:])
 	mac.Write([]byte(a.hash + password))
-	proof = [sha256.Size]byte(mac.Sum(nil))
-	return a, proof, known && hmac.Equal(proof[:], last[:])
+	return [sha256.Size]byte(mac.Sum(nil))
 }
 
 func (a *Account) fits(application string) bool {

@@ -1,15 +1,10 @@
 package accounts
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -24,7 +19,6 @@ type Account struct {
 }
 
 const (
-	maxFile     = 4 << 20
 	maxAccounts = 20000
 	maxName     = 128
 	maxPassword = 72 // octets; bcrypt ignores the rest
@@ -63,49 +57,20 @@ func printable(s string) bool {
 	return len(s) <= maxName && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// Read reads a file of accounts. Each line has a name, a bcrypt hash and, optionally, an
-// application ID, separated by colons; htpasswd -B writes the first two. An error names file
-// and line.
-func Read(path string) ([]Account, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	return read(path, f)
+// file is the form of a file of accounts. Each line has a name, a bcrypt hash and, optionally, an application ID, separated
+// by colons; htpasswd -B writes the first two.
+var file = files.List[Account]{
+	Entries: "accounts", Key: "account name", Most: maxAccounts,
+	KeyOf: func(a Account) string { return strings.ToLower(a.Name) },
+	Parse: parse, Format: format,
 }
 
-func read(path string, r io.Reader) ([]Account, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s: larger than %d octets", path, maxFile)
-	}
-	var list []Account
-	there := map[string]bool{}
-	number := 0
-	for line := range strings.Lines(string(data)) {
-		number++
-		line = strings.TrimRight(line, "\r\n")
-		if strings.TrimSpace(line) == "" || line[0] == '#' {
-			continue
-		}
-		account, err := parse(line)
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
-		}
-		if name := strings.ToLower(account.Name); there[name] {
-			return nil, fmt.Errorf("%s:%d: duplicate account name", path, number)
-		} else {
-			there[name] = true
-		}
-		if list = append(list, account); len(list) > maxAccounts {
-			return nil, fmt.Errorf("%s:%d: more than %d accounts", path, number, maxAccounts)
-		}
-	}
-	return list, nil
+// Read reads a file of accounts. An error names file and line.
+func Read(path string) ([]Account, error) { return file.Read(path) }
+
+// Edit changes a file of accounts as [files.List.Edit] does.
+func Edit(path string, change func([]Account) ([]Account, error)) error {
+	return file.Edit(path, change)
 }
 
 // parse parses a line. Its errors do not repeat the line.
@@ -124,49 +89,11 @@ func Find(list []Account, name string) int {
 	return slices.IndexFunc(list, func(a Account) bool { return strings.EqualFold(a.Name, name) })
 }
 
-// Edit changes a file of accounts atomically: readers see the old or the new content,
-// concurrent edits are serialised, and nothing changes if change fails. It creates a missing
-// file, readable by its owner only. Comments are kept at the top.
-func Edit(path string, change func([]Account) ([]Account, error)) error {
-	folder, err := os.Open(filepath.Dir(path)) // lock the directory, since the file itself is replaced
-	if err != nil {
-		return err
+// format writes a line.
+func format(a Account) (string, error) {
+	line := a.Name + ":" + a.hash
+	if a.Application != "" {
+		line += ":" + a.Application
 	}
-	defer func() { _ = folder.Close() }()
-	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
-		return err
-	}
-	old, err := os.ReadFile(path)
-	mode := os.FileMode(0o600)
-	switch info, statErr := os.Stat(path); {
-	case errors.Is(err, os.ErrNotExist):
-	case err != nil:
-		return err
-	case statErr == nil:
-		mode = info.Mode().Perm()
-	}
-	list, err := read(path, bytes.NewReader(old))
-	if err != nil {
-		return err
-	}
-	if list, err = change(list); err != nil {
-		return err
-	}
-	var b bytes.Buffer
-	for line := range strings.Lines(string(old)) {
-		if strings.HasPrefix(line, "#") {
-			b.WriteString(line)
-		}
-	}
-	for _, a := range list {
-		if err := a.Valid(); err != nil {
-			return err
-		}
-		b.WriteString(a.Name + ":" + a.hash)
-		if a.Application != "" {
-			b.WriteString(":" + a.Application)
-		}
-		b.WriteByte('\n')
-	}
-	return files.Replace(path, b.Bytes(), mode)
+	return line, a.Valid()
 }

@@ -112,21 +112,21 @@ func TestValid(t *testing.T) {
 // letters.
 func TestLargeFiles(t *testing.T) {
 	line := "a:" + hash + "\n"
-	if list, err := read("x", strings.NewReader(line+strings.Repeat("#", maxFile-len(line)))); err != nil || len(list) != 1 {
+	if list, err := file.Scan("x", strings.NewReader(line+strings.Repeat("#", (4<<20)-len(line)))); err != nil || len(list) != 1 {
 		t.Error(len(list), err)
 	}
-	if _, err := read("x", strings.NewReader(line+strings.Repeat("#", maxFile-len(line)+1))); err == nil || !strings.HasPrefix(err.Error(), "x: larger than 4194304 octets") {
+	if _, err := file.Scan("x", strings.NewReader(line+strings.Repeat("#", (4<<20)-len(line)+1))); err == nil || !strings.HasPrefix(err.Error(), "x: larger than 4194304 octets") {
 		t.Error(err)
 	}
 	var b strings.Builder
 	for i := range maxAccounts {
 		fmt.Fprintf(&b, "%d:%s\n", i, hash)
 	}
-	list, err := read("x", strings.NewReader(b.String()))
+	list, err := file.Scan("x", strings.NewReader(b.String()))
 	if err != nil || len(list) != maxAccounts {
 		t.Error(len(list), err)
 	}
-	if _, err := read("x", strings.NewReader(b.String()+line)); err == nil || err.Error() != "x:20001: more than 20000 accounts" {
+	if _, err := file.Scan("x", strings.NewReader(b.String()+line)); err == nil || err.Error() != "x:20001: more than 20000 accounts" {
 		t.Error(err)
 	}
 	list = []Account{{Name: "Bob"}, {Name: "crm"}}
@@ -139,7 +139,7 @@ func TestLargeFiles(t *testing.T) {
 
 // Lines of other systems, blank ones and comments are read; an account says which application.
 func TestLines(t *testing.T) {
-	list, err := read("x", strings.NewReader("# x\r\n  \t\n\r\na:"+hash+"\r\nb:"+hash+":App: 5\n#c:"+hash+"\nd:"+hash))
+	list, err := file.Scan("x", strings.NewReader("# x\r\n  \t\n\r\na:"+hash+"\r\nb:"+hash+":App: 5\n#c:"+hash+"\nd:"+hash))
 	if err != nil || len(list) != 3 || list[0].hash != hash || list[0].Application != "" || list[1].Application != "App: 5" || list[2].Name != "d" {
 		t.Errorf("%+v %v", list, err)
 	}

@@ -103,6 +103,7 @@ type Pair struct {
 // Sessions is the key application-sessions.
 type Sessions struct {
 	Accounts      string        `yaml:"accounts"`
+	Tokens        string        `yaml:"tokens-file"`
 	Duration      time.Duration `yaml:"duration"`
 	MaxDuration   time.Duration `yaml:"max-duration"`
 	Max           int           `yaml:"max"`

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/tokens"
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
@@ -43,4 +44,20 @@ func (n *Node) accounts() (proxy.Accounts, error) {
 	}
 	n.keeper = k
 	return keeper{k}, nil
+}
+
+// openTokens opens the tokens file, or returns nil if none is configured.
+func (n *Node) openTokens() (*tokens.Keeper, error) {
+	path := n.cfg.Sessions.Tokens
+	if path == "" {
+		return nil, nil //nolint:nilnil // none is no fault
+	}
+	k, err := tokens.Open(path, n.log)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%w; make it with: tr87proxy tokens add NAME --tokens %s", err, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("application-sessions.tokens-file: %w", err)
+	}
+	return k, nil
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/operations"
+	"github.com/tr87proxy/tr87proxy/internal/tokens"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -75,6 +76,7 @@ type Node struct {
 	tally     *audit.Tally         // nil: none
 	directory *directory.Directory // nil: none
 	keeper    *accounts.Keeper     // nil: no accounts
+	tokens    *tokens.Keeper       // nil: no tokens
 	guards    guards               // guards against guessing passwords
 	serversMu sync.Mutex
 	servers   []*server
@@ -123,6 +125,9 @@ func assemble(cfg *config.Config, o Options, readOnly bool) (*Node, error) {
 	}
 	checks, err := n.accounts()
 	if err != nil {
+		return nil, err
+	}
+	if n.tokens, err = n.openTokens(); err != nil {
 		return nil, err
 	}
 	if n.directory, err = n.openDirectory(cfg.Lines.LDAP); err != nil {
@@ -325,6 +330,9 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 	}
 	if n.keeper != nil {
 		group.Go(func() { n.keeper.Watch(ctx, n.core.Recheck) })
+	}
+	if n.tokens != nil {
+		group.Go(func() { n.tokens.Watch(ctx, n.core.Recheck) })
 	}
 	group.Go(func() { n.watchCertificates(ctx) })
 	if cfg.Log.StatusInterval > 0 {

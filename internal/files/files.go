@@ -1,4 +1,4 @@
-// Package files replaces files atomically and detects changes of files.
+// Package files replaces files atomically, detects changes of files, and keeps lists in files.
 package files
 
 import (
@@ -33,6 +33,7 @@ func Replace(path string, data []byte, mode os.FileMode) error {
 type Stamp struct {
 	changed time.Time
 	size    int64
+	inode   uint64 // two replacements within a tick of the file system's clock differ in it
 }
 
 // StampOf returns the current stamp of a file, or the zero value if it cannot be read.
@@ -41,5 +42,13 @@ func StampOf(path string) Stamp {
 	if err != nil {
 		return Stamp{}
 	}
-	return Stamp{info.ModTime(), info.Size()}
+	return stampOf(info)
+}
+
+func stampOf(info os.FileInfo) Stamp {
+	s := Stamp{changed: info.ModTime(), size: info.Size()}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.inode = sys.Ino
+	}
+	return s
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/tokens"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tls"
@@ -96,6 +97,8 @@ type FrontEnv struct {
 	Password func(user string) (password string, ok bool)
 	// Guard returns the guard of a kind of passwords.
 	Guard func(of string) *accounts.Guard
+	// Tokens checks bearer tokens. It is nil if no tokens file is configured.
+	Tokens *tokens.Keeper
 	// Strangers limits the memory of connections that are neither trusted nor authenticated.
 	Strangers *gate.Strangers
 }

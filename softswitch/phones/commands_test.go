@@ -152,21 +152,14 @@ func TestMessages(t *testing.T) {
 	wait.Next(t, a.asked, "the hold")
 	w.must(uacsta.RetrieveCall{CallToBeRetrieved: active})
 	wait.Next(t, a.asked, "the retrieval") // what the switch said before the hold has been followed
-	w.Server.mu.Lock()
-	c := w.calls[active.CallID]
-	w.Server.mu.Unlock()
-	recorded := func() {
-		wait.For(t, "the recording", func() bool {
-			w.Server.mu.Lock()
-			defer w.Server.mu.Unlock()
-			return len(c.plays) > 0
-		})
+	begun := func(path string) {
+		wait.For(t, "the recording", func() bool { _, err := os.Stat(path); return err == nil })
 	}
-	recorded()
+	begun(recording.ResultingMessage)
 	w.must(uacsta.Stop{MessageToBeStopped: recording.ResultingMessage, Connection: active})
 	w.stops("100", uacsta.CauseMessageDurationExceeded)
 	second := w.must(uacsta.RecordMessage{CallToBeRecorded: active}).Text("resultingMessage")
-	recorded()
+	begun(second)
 	caller.Bye()
 	w.stops("100", uacsta.CauseNormal)
 	wait.Next(t, b.ended, "the end")

@@ -37,6 +37,7 @@ var floors = map[string]int{
 	"internal/operations": 4,
 	"softswitch/media":    1,
 	"internal/state":      0,
+	"internal/eventlog":   1,
 	"internal/tasks":      1,
 	"internal/wait":       0,
 	"sip/registrar":       6,
@@ -58,7 +59,7 @@ var owners = map[string]string{
 	"github.com/emiago/sipgo": "sip", "github.com/icholy/digest": "sip", "github.com/beevik/etree": "uacsta",
 	"go.yaml.in/yaml": "internal/config", "github.com/prometheus": "internal/operations", "github.com/spf13/cobra": "cmd/tr87proxy",
 	"github.com/go-asn1-ber": "wire/asn1", "golang.org/x/crypto": "internal/accounts", "github.com/pion/dtls": "tls softswitch/media", "github.com/pion/rtp": "softswitch/media", "github.com/pion/rtcp": "softswitch/media", "github.com/pion/srtp": "softswitch/media",
-	"go.etcd.io/bbolt": "internal/state", "github.com/go-ldap": "internal/directory", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
+	"go.etcd.io/bbolt": "internal/state internal/eventlog", "github.com/go-ldap": "internal/directory", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
 }
 
 // listed is a package as go list describes it.

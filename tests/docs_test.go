@@ -24,7 +24,7 @@ func (b block) String() string { return fmt.Sprintf("%s:%d", b.file, b.line) }
 func documents(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	for _, pattern := range []string{"../*.md", "../docs/*.md", "../*/README.md", "../*/*/README.md"} {
+	for _, pattern := range []string{"../*.md", "../docs/*.md", "../docs/csta/*.md", "../*/README.md", "../*/*/README.md"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-//go:generate go run generate.go
+//go:generate go run generate.go table.go
+//go:generate go run document.go table.go
 
 // messageType is what messages.txt says about a message.
 type messageType struct {

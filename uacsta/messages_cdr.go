@@ -4,7 +4,7 @@ package uacsta
 
 // Call detail records (ECMA-269 clause 27).
 
-// CDRNotification reports that records wait (ECMA-323 CDRNotification).
+// CDRNotification reports that call detail records wait (ECMA-323 CDRNotification).
 type CDRNotification struct {
 	CdrCrossRefID string    `csta:"cdrCrossRefID"`
 	CdrReason     CDRReason `csta:"cdrReason"`
@@ -17,7 +17,7 @@ type CDRNotificationResponse struct {
 	Common
 }
 
-// CDRReport carries records (ECMA-323 CDRReport).
+// CDRReport carries call detail records (ECMA-323 CDRReport).
 type CDRReport struct {
 	CdrCrossRefID           string               `csta:"cdrCrossRefID"`
 	NumberOfRecordsSent     *int                 `csta:"numberOfRecordsSent"`
@@ -32,7 +32,7 @@ type CDRReportResponse struct {
 	Common
 }
 
-// SendStoredCDR asks for records that wait (ECMA-323 SendStoredCDR).
+// SendStoredCDR asks for call detail records that wait (ECMA-323 SendStoredCDR).
 type SendStoredCDR struct {
 	CdrCrossRefID string         `csta:"cdrCrossRefID"`
 	TimePeriod    *CDRTimePeriod `csta:"timePeriod"`
@@ -45,7 +45,7 @@ type SendStoredCDRResponse struct {
 	Common
 }
 
-// StartCDRTransmission asks for records (ECMA-323 StartCDRTransmission).
+// StartCDRTransmission asks for call detail records (ECMA-323 StartCDRTransmission).
 type StartCDRTransmission struct {
 	TransferMode CDRTransferMode `csta:"transferMode,required"`
 	Common
@@ -57,7 +57,8 @@ type StartCDRTransmissionResponse struct {
 	Common
 }
 
-// StopCDRTransmission ends that (ECMA-323 StopCDRTransmission).
+// StopCDRTransmission ends the transmission of call detail records (ECMA-323
+// StopCDRTransmission).
 type StopCDRTransmission struct {
 	CdrCrossRefID string        `csta:"cdrCrossRefID"`
 	CdrTermReason CDRTermReason `csta:"cdrTermReason"`

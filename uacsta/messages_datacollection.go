@@ -19,7 +19,8 @@ type StartDataCollectionResponse struct {
 	Common
 }
 
-// StopDataCollection ends such a collection (ECMA-323 StopDataCollection).
+// StopDataCollection ends a collection of digits or tones (ECMA-323
+// StopDataCollection).
 type StopDataCollection struct {
 	DcollCrossRefID string `csta:"dcollCrossRefID"`
 	Common
@@ -31,7 +32,7 @@ type StopDataCollectionResponse struct {
 	Common
 }
 
-// SuspendDataCollection interrupts such a collection (ECMA-323
+// SuspendDataCollection interrupts a collection of digits or tones (ECMA-323
 // SuspendDataCollection).
 type SuspendDataCollection struct {
 	DcollCrossRefID string `csta:"dcollCrossRefID"`
@@ -44,7 +45,8 @@ type SuspendDataCollectionResponse struct {
 	Common
 }
 
-// ResumeDataCollection resumes such a collection (ECMA-323 ResumeDataCollection).
+// ResumeDataCollection resumes a collection of digits or tones (ECMA-323
+// ResumeDataCollection).
 type ResumeDataCollection struct {
 	DcollCrossRefID string `csta:"dcollCrossRefID"`
 	Common

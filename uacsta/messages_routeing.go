@@ -19,7 +19,8 @@ type RouteRegisterResponse struct {
 	Common
 }
 
-// RouteRegisterCancel ends such a registration (ECMA-323 RouteRegisterCancel).
+// RouteRegisterCancel ends a registration for routeing (ECMA-323
+// RouteRegisterCancel).
 type RouteRegisterCancel struct {
 	RouteRegisterReqID string `csta:"routeRegisterReqID,required"`
 	Common
@@ -31,8 +32,8 @@ type RouteRegisterCancelResponse struct {
 	Common
 }
 
-// RouteRegisterAbort reports that the switching function ended such a registration;
-// it has no response (ECMA-323 RouteRegisterAbort).
+// RouteRegisterAbort reports that the switching function ended a registration for
+// routeing; it has no response (ECMA-323 RouteRegisterAbort).
 type RouteRegisterAbort struct {
 	RouteRegisterReqID string `csta:"routeRegisterReqID,required"`
 	Common

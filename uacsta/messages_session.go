@@ -56,13 +56,13 @@ type ResetApplicationSessionTimer struct {
 	Common
 }
 
-// ResetApplicationSessionTimerPosResponse grants that.
+// ResetApplicationSessionTimerPosResponse grants an application session more time.
 type ResetApplicationSessionTimerPosResponse struct {
 	ActualSessionDuration int `csta:"actualSessionDuration,required"`
 	Common
 }
 
-// ResetApplicationSessionTimerNegResponse refuses that.
+// ResetApplicationSessionTimerNegResponse refuses an application session more time.
 type ResetApplicationSessionTimerNegResponse struct {
 	ErrorCode SessionError `csta:"errorCode,required"`
 	Common

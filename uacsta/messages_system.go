@@ -46,7 +46,8 @@ type SystemRegisterResponse struct {
 	Common
 }
 
-// SystemRegisterCancel ends such a registration (ECMA-323 SystemRegisterCancel).
+// SystemRegisterCancel ends a registration for status messages (ECMA-323
+// SystemRegisterCancel).
 type SystemRegisterCancel struct {
 	SysStatRegisterID string `csta:"sysStatRegisterID,required"`
 	Common
@@ -58,8 +59,8 @@ type SystemRegisterCancelResponse struct {
 	Common
 }
 
-// SystemRegisterAbort reports that the switching function ended a registration; it
-// has no response (ECMA-323 SystemRegisterAbort).
+// SystemRegisterAbort reports that the switching function ended a registration for
+// status messages; it has no response (ECMA-323 SystemRegisterAbort).
 type SystemRegisterAbort struct {
 	SysStatRegisterID string `csta:"sysStatRegisterID,required"`
 	Common

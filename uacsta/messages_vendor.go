@@ -29,7 +29,8 @@ type EscapeRegisterResponse struct {
 	Common
 }
 
-// EscapeRegisterCancel ends such a registration (ECMA-323 EscapeRegisterCancel).
+// EscapeRegisterCancel ends a registration for private services (ECMA-323
+// EscapeRegisterCancel).
 type EscapeRegisterCancel struct {
 	EscapeRegisterID string `csta:"escapeRegisterID"`
 	Common
@@ -41,8 +42,8 @@ type EscapeRegisterCancelResponse struct {
 	Common
 }
 
-// EscapeRegisterAbort reports that the switching function ended such a registration;
-// it has no response (ECMA-323 EscapeRegisterAbort).
+// EscapeRegisterAbort reports that the switching function ended a registration for
+// private services; it has no response (ECMA-323 EscapeRegisterAbort).
 type EscapeRegisterAbort struct {
 	EscapeRegisterID string `csta:"escapeRegisterID"`
 	Common

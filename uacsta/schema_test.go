@@ -1,11 +1,11 @@
 package uacsta_test
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -100,23 +100,87 @@ func TestEmittedIsValid(t *testing.T) {
 
 // The code must be what messages.txt says.
 func TestGenerated(t *testing.T) {
-	dir := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "go", "run", "generate.go", dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	generated := run(t, "generate.go", "*.go")
+	if len(generated) < 10 {
+		t.Fatal(generated)
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	if err != nil || len(files) < 10 {
-		t.Fatal(err, files)
+	for name, want := range generated {
+		if have, err := os.ReadFile(name); err != nil || string(have) != want {
+			t.Errorf("%s is not up to date: go generate ./uacsta", name)
+		}
 	}
-	for _, file := range files {
-		want, err := os.ReadFile(file)
+}
+
+// The pages in docs/csta must be what messages.txt and examples.txt say.
+func TestPages(t *testing.T) {
+	generated := run(t, "document.go", "*.md")
+	pages, err := filepath.Glob("../docs/csta/*.md")
+	if err != nil || len(pages) < 130 {
+		t.Fatal(err, pages)
+	}
+	for _, file := range pages {
+		have, err := os.ReadFile(file)
+		if name := filepath.Base(file); err != nil || string(have) != generated[name] {
+			t.Errorf("%s is not up to date: go generate ./uacsta", file)
+		}
+		delete(generated, filepath.Base(file))
+	}
+	for name := range generated {
+		t.Errorf("docs/csta/%s is missing: go generate ./uacsta", name)
+	}
+}
+
+// Every type that a page names is described.
+func TestTypesOfPages(t *testing.T) {
+	types, err := os.ReadFile("../docs/csta/types.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	described := map[string]bool{}
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)`).FindAllSubmatch(types, -1) {
+		anchor := strings.ToLower(strings.ReplaceAll(string(heading[1]), " ", "-"))
+		if described[anchor] {
+			t.Errorf("two headings %s", heading[1])
+		}
+		described[anchor] = true
+	}
+	pages, err := filepath.Glob("../docs/csta/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range pages {
+		page, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if have, err := os.ReadFile(filepath.Base(file)); err != nil || !bytes.Equal(have, want) {
-			t.Errorf("%s is not up to date: go generate ./uacsta", filepath.Base(file))
+		for _, link := range regexp.MustCompile(`types\.md#([^)]*)`).FindAllSubmatch(page, -1) {
+			if !described[string(link[1])] {
+				t.Errorf("%s: no heading for %s", file, link[0])
+			}
 		}
 	}
+}
+
+// run runs a generator with an output directory and returns the files that it writes.
+func run(t *testing.T, generator, pattern string) map[string]string {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "go", "run", generator, "table.go", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := map[string]string{}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written[filepath.Base(file)] = string(data)
+	}
+	return written
 }
 
 // fill gives a value to every mandatory field, or to every field. Of a choice the

@@ -35,6 +35,7 @@ var floors = map[string]int{
 	"softswitch":          4,
 	"proxy/fronttest":     5,
 	"internal/operations": 4,
+	"api/events":          4,
 	"softswitch/media":    1,
 	"internal/state":      0,
 	"internal/eventlog":   1,

@@ -1,0 +1,203 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// pattern is a pattern of devices that is watched.
+type pattern struct {
+	text   string
+	wanted int
+	left   time.Time // when it was last wanted
+}
+
+// maxPatterns is how many patterns are watched at a time.
+const maxPatterns = 1000
+
+// Errors of [Recorder.Want] and of subscriptions.
+var (
+	ErrFull   = errors.New("the proxy records events of as many devices as it can")
+	ErrClosed = errors.New("the recorder of events has ended")
+	ErrSlow   = errors.New("the subscriber does not keep up with the events")
+)
+
+// Want has devices, by their canonical numbers, and devices that match patterns recorded until release is called, and for
+// Config.Age after that. It does not wait for the switch. release may be called once. The error is ErrFull or ErrClosed,
+// or of ctx.
+func (r *Recorder) Want(ctx context.Context, devices, patterns []string) (release func(), err error) {
+	_, release, err = r.want(ctx, devices, patterns)
+	return release, err
+}
+
+// want is Want, and returns a channel that is closed when the switch has accepted or refused all monitors of devices.
+func (r *Recorder) want(ctx context.Context, devices, patterns []string) (settled <-chan struct{}, release func(), err error) {
+	done := make(chan struct{})
+	var watches []*watch
+	var globs []*pattern
+	release = func() {
+		r.box.post(func() {
+			now := time.Now()
+			for _, w := range watches {
+				w.wanted--
+				w.left = now
+			}
+			for _, p := range globs {
+				p.wanted--
+				p.left = now
+			}
+			r.keep()
+		})
+	}
+	var full error
+	began := r.do(ctx, func() {
+		waiting := 1
+		one := func() {
+			if waiting--; waiting == 0 {
+				close(done)
+			}
+		}
+		for _, device := range devices {
+			w := r.watching(device)
+			if w == nil {
+				full = ErrFull
+				break
+			}
+			w.wanted++
+			watches = append(watches, w)
+			if w.state == starting || w.state == learning {
+				waiting++
+				w.settled = append(w.settled, one)
+			}
+		}
+		for _, text := range patterns {
+			p := r.matching(text)
+			if p == nil {
+				full = ErrFull
+				break
+			}
+			p.wanted++
+			globs = append(globs, p)
+		}
+		one()
+		r.keep()
+	})
+	switch {
+	case began != nil && ctx.Err() != nil:
+		release() // after what has been posted
+		return nil, nil, began
+	case began != nil:
+		return nil, nil, began
+	case full != nil:
+		release()
+		return nil, nil, full
+	}
+	return done, release, nil
+}
+
+// matching returns a pattern, which it begins to watch if it does not yet; nil if there are too many.
+func (r *Recorder) matching(text string) *pattern {
+	p := r.patterns[text]
+	switch {
+	case p != nil:
+		return p
+	case len(r.patterns) >= maxPatterns:
+		r.log.Error("too many patterns of devices to record events of", "limit", maxPatterns)
+		return nil
+	}
+	p = &pattern{text: text, left: time.Now()}
+	r.patterns[text] = p
+	if r.listed == nil {
+		r.list()
+	} else {
+		r.apply()
+	}
+	return p
+}
+
+// list asks the links for their devices, if a pattern needs them.
+func (r *Recorder) list() {
+	if len(r.patterns) == 0 || r.session == nil || r.listing {
+		return
+	}
+	r.listing = true
+	found := map[string]bool{}
+	r.ask(uacsta.GetSwitchingFunctionDevices{}, func(res *uacsta.Message) {
+		ref := res.Text("serviceCrossRefID")
+		if res.Err() != nil || ref == "" {
+			r.listing = false // a link that comes up, or time, has it tried again
+			return
+		}
+		whole := false
+		r.gather(ref, func(m *uacsta.Message) bool {
+			var segment uacsta.SwitchingFunctionDevices
+			if m.Decode(&segment) != nil {
+				return segment.LastSegment
+			}
+			for _, item := range segment.DeviceList {
+				if item.DeviceID == nil || len(found) >= maxWatched {
+					continue
+				}
+				if view, err := r.session.View(item.DeviceID.ID); err == nil {
+					found[view.Device] = true
+				}
+			}
+			whole = whole || segment.LastSegment
+			return segment.LastSegment
+		}, func() {
+			r.listing = false
+			if !whole { // devices that are missing may be there all the same
+				maps.Copy(found, r.listed)
+			}
+			r.listed = found
+			r.apply()
+		})
+	})
+}
+
+// apply watches the listed devices that patterns match, and no longer, those that none does.
+func (r *Recorder) apply() {
+	patterns := slices.Collect(maps.Keys(r.patterns))
+	for device := range r.listed {
+		if policy.MatchDevice(patterns, device) {
+			if w := r.watching(device); w != nil {
+				w.pattern = true
+			}
+		}
+	}
+	now := time.Now()
+	for device, w := range r.watches {
+		if w.pattern && !(r.listed[device] && policy.MatchDevice(patterns, device)) {
+			w.pattern, w.left = false, now
+		}
+	}
+}
+
+// expire ends what nobody has wanted for long.
+func (r *Recorder) expire() {
+	limit := time.Now().Add(-r.cfg.Age)
+	for text, p := range r.patterns {
+		if p.wanted == 0 && p.left.Before(limit) {
+			delete(r.patterns, text)
+		}
+	}
+	r.apply()
+	for device, w := range r.watches {
+		if w.wanted > 0 || w.pattern || w.state != refused && w.left.After(limit) {
+			continue
+		}
+		delete(r.watches, device)
+		if w.ref != "" && r.session != nil {
+			r.stop(w.ref)
+		}
+		w.reset()
+	}
+	r.watched.Store(int64(len(r.watches)))
+	r.keep()
+}

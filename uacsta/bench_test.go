@@ -183,3 +183,26 @@ func BenchmarkEncodeEtree(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkMarshalJSON(b *testing.B) {
+	m := uacsta.Encode(event(), uacsta.Edition3)
+	b.SetBytes(int64(len(m.Bytes())))
+	for b.Loop() {
+		if _, err := m.MarshalJSON(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkParseJSON(b *testing.B) {
+	data, err := uacsta.Encode(event(), uacsta.Edition6).MarshalJSON()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		if _, err := uacsta.ParseJSON(data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -10,5 +10,6 @@
 // [Edition3] and [Edition6]; [Message.Convert] changes the edition.
 //
 // Parse gives a message the one form that every reader reads alike, or fails with an [*Unclear]. So
-// policy, the link and the audit file see the same request.
+// policy, the link and the audit file see the same request. A message has one form in JSON, too:
+// [Message.MarshalJSON] and [ParseJSON].
 package uacsta

@@ -25,6 +25,14 @@ var (
 	ErrBusy   = errors.New("too many password checks in progress")
 )
 
+// LockedError is [ErrLocked].
+type LockedError struct{ Until time.Time }
+
+func (*LockedError) Error() string { return ErrLocked.Error() }
+
+// Is reports whether target is ErrLocked.
+func (*LockedError) Is(target error) bool { return target == ErrLocked }
+
 // Rates of wrong passwords that are exceeded. Both are ErrBusy.
 const (
 	errPeerRate busy = "too many wrong passwords from this address"
@@ -101,8 +109,8 @@ func (k *Keeper) Holds(l Login) bool {
 // Watch calls changed after each change of the file until ctx ends. It checks every 2 s.
 func (k *Keeper) Watch(ctx context.Context, changed func()) { k.file.Watch(ctx, changed) }
 
-// Check returns the login if the credentials are right, otherwise [ErrWrong], [ErrLocked] or
-// [ErrBusy]. It delays ErrWrong longer after each wrong password, but not beyond the end of
+// Check returns the login if the credentials are right, otherwise [ErrWrong], [ErrLocked] (a
+// [*LockedError]) or [ErrBusy]. It delays ErrWrong longer after each wrong password, but not beyond the end of
 // ctx. from is the peer's address, which must be validated.
 func (k *Keeper) Check(ctx context.Context, application, name, password string, from netip.Addr) (Login, error) {
 	name = strings.ToLower(name)

@@ -96,18 +96,21 @@ func guessOf(name string, from netip.Addr) guess {
 	return guess{strings.ToLower(strings.Clone(name)), share.Of(from)}
 }
 
-// Admit reports whether a password may be checked: nil, [ErrLocked], or an error that is
+// Admit reports whether a password may be checked: nil, a [*LockedError], or an error that is
 // [ErrBusy] and says which rate is exceeded.
 func (g *Guard) Admit(name string, from netip.Addr) error {
 	now, key := time.Now(), guessOf(name, from)
 	g.mu.Lock()
 	w := g.wrongs[key]
-	locked := w != nil && w.count >= g.cfg.After && now.Sub(w.last) < g.cfg.For
+	var locked error
+	if w != nil && w.count >= g.cfg.After && now.Sub(w.last) < g.cfg.For {
+		locked = &LockedError{w.last.Add(g.cfg.For)}
+	}
 	known := slices.Contains(g.good[key.name], key.from)
 	g.mu.Unlock()
 	switch {
-	case locked:
-		return ErrLocked
+	case locked != nil:
+		return locked
 	case !known && !g.peers.Left(from, now):
 		return errPeerRate
 	case !known && !g.names.Left(key.name, now):

@@ -42,7 +42,7 @@ func (k *Keeper) Watch(ctx context.Context, changed func()) { k.file.Watch(ctx, 
 
 // Check returns the token that text is, or [ErrWrong] or [ErrExpired].
 func (k *Keeper) Check(text string) (Token, error) {
-	t, known := k.file.Content()[idOf(text)]
+	t, known := k.file.Content()[IDOf(text)]
 	switch {
 	case !known || !t.is(text):
 		return Token{}, ErrWrong

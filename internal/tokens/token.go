@@ -94,8 +94,8 @@ func (t *Token) is(text string) bool {
 	return subtle.ConstantTimeCompare(hash[:], t.hash[:]) == 1
 }
 
-// idOf returns the ID of a token's text, or "" if the text has not the form of a token.
-func idOf(text string) string {
+// IDOf returns the ID of a token's text, or "" if the text has not the form of a token.
+func IDOf(text string) string {
 	rest, found := strings.CutPrefix(text, Prefix)
 	id, secret, parted := strings.Cut(rest, "_")
 	if !found || !parted || !spells(id, idOctets) || !spells(secret, secretOctets) {

@@ -1,0 +1,212 @@
+package api
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/internal/openid"
+	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/internal/tokens"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/tls"
+)
+
+// caller is the client of a request.
+type caller struct {
+	identified proxy.Identified
+	reach      proxy.Reach
+	key        [32]byte // the same for requests with the same credentials from the same address; does not reveal them
+	addr       netip.Addr
+	names      []string // in its verified certificate
+}
+
+// authenticator says who the clients of requests are.
+type authenticator struct {
+	front     string // the name of the front
+	env       *kind.FrontEnv
+	openID    *openid.Provider // nil: none
+	hosts     []string         // names of the proxy, in small letters
+	passwords bool             // there are accounts
+	key       [32]byte         // for the keys of callers
+	strangers proxy.Strangers
+	log       *slog.Logger
+}
+
+// newAuthenticator returns what says who the clients of a front are. Its error is a [*kind.KeyError].
+func newAuthenticator(front string, id *Identification, env *kind.FrontEnv) (*authenticator, error) {
+	a := &authenticator{front: front, env: env, log: env.Log, hosts: id.hosts()}
+	_, _ = rand.Read(a.key[:])
+	if env.Config != nil {
+		a.passwords = env.Config.Sessions.Accounts != ""
+	}
+	if id.OpenID.Issuer != "" {
+		source, err := tls.NewClient(tls.Files{CA: id.OpenID.CA, Log: env.Log})
+		if err != nil {
+			return nil, &kind.KeyError{Key: "openid.ca", Err: err}
+		}
+		a.openID = openid.New(openid.Config{
+			Issuer: id.OpenID.Issuer, Audience: id.OpenID.Audience, Claim: id.OpenID.Claim, Prefix: id.OpenID.Prefix, TLS: source.Config(), Log: env.Log,
+		})
+	}
+	return a, nil
+}
+
+// close ends what is being fetched from the OpenID provider.
+func (a *authenticator) close() {
+	if a.openID != nil {
+		a.openID.Close()
+	}
+}
+
+// identify returns the client of a request. Credentials that are given count alone: if they are wrong, it does not matter
+// that the address is trusted. The error is a *refusal; identify has recorded it. With a password it may block as long as
+// proxy.Accounts.Check does, and with a token of OpenID some seconds.
+func (a *authenticator) identify(r *http.Request) (caller, error) {
+	c, why := a.caller(r)
+	if why != nil {
+		a.record(r, why)
+		return caller{}, why
+	}
+	return c, nil
+}
+
+func (a *authenticator) caller(r *http.Request) (caller, *refusal) {
+	c := caller{}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if c.addr = peer.Addr().Unmap(); err != nil || !a.env.Admits(c.addr) {
+		return caller{}, refuse(http.StatusForbidden, "the configuration does not admit this address")
+	}
+	if r.TLS != nil {
+		c.names = tls.PeerNames(*r.TLS, a.env.Config.Names...)
+	}
+	given, why := credentialsOf(r)
+	if why != nil {
+		return caller{}, why
+	}
+	proof := proxy.Proof{Addr: c.addr, CertificateNames: c.names}
+	switch {
+	case given.token != "":
+		if proof.Token, c.reach, why = a.token(r, given.token); why != nil {
+			return caller{}, why
+		}
+		c.key = a.keyOf(&c, "token", given.token)
+	case given.login != nil:
+		proof.Login = &proxy.Login{User: given.login.user, Password: given.login.password}
+		c.key = a.keyOf(&c, "login", given.login.user, given.login.password)
+	case r.TLS == nil && !a.local(r.Host):
+		return caller{}, refuse(http.StatusForbidden, "a request without credentials names the proxy by its address, as localhost, or by a name in api.hosts; otherwise any page in a browser could come by a name of its own (DNS rebinding)")
+	default:
+		c.key = a.keyOf(&c, "peer")
+	}
+	if c.identified, err = a.env.Proxy.Identify(r.Context(), proof); err == nil {
+		err = c.identified.Named() // of a trusted peer, Identify does not ask
+	}
+	if err != nil {
+		return caller{}, refused(err, &proof)
+	}
+	return c, nil
+}
+
+// keyOf returns the key of a caller with these credentials.
+func (a *authenticator) keyOf(c *caller, credentials ...string) [32]byte {
+	mac := hmac.New(sha256.New, a.key[:])
+	for _, part := range slices.Concat([]string{c.addr.String()}, credentials, c.names) {
+		_ = binary.Write(mac, binary.BigEndian, uint64(len(part)))
+		mac.Write([]byte(part))
+	}
+	return [32]byte(mac.Sum(nil))
+}
+
+// token checks a bearer token.
+func (a *authenticator) token(r *http.Request, text string) (*proxy.Token, proxy.Reach, *refusal) {
+	switch {
+	case strings.HasPrefix(text, tokens.Prefix) && a.env.Tokens != nil:
+		t, err := a.env.Tokens.Check(text)
+		if err != nil {
+			f := invalid(err)
+			f.why = fmt.Sprintf("%v (%s)", err, tokens.IDOf(text))
+			return nil, 0, f
+		}
+		valid := func() bool { return a.env.Tokens.Holds(t) }
+		return &proxy.Token{Name: t.Name, How: "token", Until: t.Expires, Valid: valid}, reach(t.Scope == tokens.Observe), nil
+	case !strings.HasPrefix(text, tokens.Prefix) && a.openID != nil:
+		b, err := a.openID.Check(r.Context(), text)
+		if err != nil {
+			return nil, 0, invalid(err)
+		}
+		return &proxy.Token{Name: b.Name, How: "openid", Until: b.Expires, Valid: func() bool { return true }}, reach(b.Observe), nil
+	}
+	return nil, 0, invalid(errors.New("the proxy knows no tokens of this kind"))
+}
+
+func reach(observe bool) proxy.Reach {
+	if observe {
+		return proxy.ReachObserve
+	}
+	return proxy.ReachPolicy
+}
+
+// invalid returns the refusal of a token (RFC 6750 section 3.1).
+func invalid(err error) *refusal {
+	down := (*openid.Unavailable)(nil)
+	if errors.As(err, &down) {
+		return &refusal{status: http.StatusServiceUnavailable, detail: "the token cannot be checked now: the OpenID provider is not available", retry: down.Retry, why: err.Error()}
+	}
+	f := &refusal{status: http.StatusUnauthorized, detail: err.Error(), challenge: `Bearer realm="tr87proxy", error="invalid_token"`}
+	if errors.Is(err, openid.ErrExpired) || errors.Is(err, tokens.ErrExpired) {
+		f.challenge += `, error_description="the token has expired"`
+	}
+	return f
+}
+
+// busy is after what time to try again when the proxy has too much to do.
+const busy = 2 * time.Second
+
+// refused returns the refusal for an error of proxy.Identify.
+func refused(err error, proof *proxy.Proof) *refusal {
+	f := &refusal{why: err.Error()}
+	switch {
+	case proof.Login != nil:
+		f.who = proof.Login.User
+	case proof.Token != nil:
+		f.who = proof.Token.Name
+	}
+	locked := (*accounts.LockedError)(nil)
+	switch {
+	case errors.Is(err, proxy.ErrUnnamed):
+		f.status, f.detail = http.StatusForbidden, "no rule and no grant of the configuration names this identity"
+	case errors.As(err, &locked):
+		f.status, f.detail, f.retry = http.StatusTooManyRequests, "too many wrong passwords: the name is locked at this address", max(time.Until(locked.Until), time.Second)
+	case errors.Is(err, proxy.ErrBusy):
+		f.status, f.detail, f.retry = http.StatusServiceUnavailable, "too many passwords to check; try again", busy
+	case errors.Is(err, proxy.ErrUntrusted):
+		f.status, f.detail = http.StatusUnauthorized, "the request has no credentials, and its address is not trusted"
+	case errors.Is(err, proxy.ErrNoCredentials):
+		f.status, f.detail = http.StatusUnauthorized, "the proxy has no accounts: use a token"
+	default:
+		f.status, f.detail = http.StatusUnauthorized, "unknown name or wrong password"
+	}
+	return f
+}
+
+// record writes down that a client was refused.
+func (a *authenticator) record(r *http.Request, f *refusal) {
+	peer, who := a.front+":"+r.RemoteAddr, share.Clip(f.who)
+	a.env.Proxy.Refused(a.front, peer, who, f.reason())
+	addr, _ := netip.ParseAddrPort(r.RemoteAddr)
+	if a.strangers.ShouldLog(addr.Addr(), time.Now()) {
+		a.log.Warn("request refused: client not identified", "front", a.front, "peer", r.RemoteAddr, "who", who, "status", f.status, "why", f.reason(), "silent", proxy.StrangerPause)
+	}
+}

@@ -1,0 +1,67 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// refusal is why a client is not served, as a response of HTTP.
+type refusal struct {
+	status    int
+	detail    string        // for people; without secrets
+	retry     time.Duration // after which to try again; 0: not said
+	challenge string        // the value of WWW-Authenticate of a 401 that follows on a token; "": those of all ways
+	who       string        // whom the client says it is; "": not said
+	why       string        // for the log and the audit file; "": detail
+}
+
+func (f *refusal) Error() string { return f.detail }
+
+// reason returns what is written down.
+func (f *refusal) reason() string {
+	if f.why != "" {
+		return f.why
+	}
+	return f.detail
+}
+
+func refuse(status int, format string, args ...any) *refusal {
+	return &refusal{status: status, detail: fmt.Sprintf(format, args...)}
+}
+
+// headers sets the headers that go with the refusal.
+func (a *authenticator) headers(w http.ResponseWriter, r *http.Request, f *refusal) {
+	h := w.Header()
+	if f.retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((f.retry+time.Second-1)/time.Second)))
+	}
+	if f.status != http.StatusUnauthorized {
+		return
+	}
+	if f.challenge != "" {
+		h.Set("WWW-Authenticate", f.challenge)
+		return
+	}
+	h.Set("WWW-Authenticate", `Bearer realm="tr87proxy"`)
+	// a browser asks its user for a password at this challenge, which is a nuisance in the middle of a page's script
+	if mode := r.Header.Get("Sec-Fetch-Mode"); a.passwords && (mode == "" || mode == "navigate") {
+		h.Add("WWW-Authenticate", `Basic realm="tr87proxy", charset="UTF-8"`)
+	}
+}
+
+// refuse responds to a request whose client is not served, with a problem document.
+func (a *authenticator) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	f := (*refusal)(nil)
+	if !errors.As(err, &f) {
+		f = refuse(http.StatusInternalServerError, "the proxy could not do it; its log says more")
+	}
+	a.headers(w, r, f)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(f.status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(f.status), "status": f.status, "detail": f.detail}) // the client may have left
+}

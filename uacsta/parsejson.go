@@ -19,8 +19,8 @@ var ErrJSON = errors.New("not a CSTA message in JSON")
 
 // ParseJSON parses the JSON form of a message, of at most [MaxSize] octets (see [Message.MarshalJSON]).
 // The message is of edition 6, and the one that Parse makes of its Bytes; [Message.Convert] changes the
-// edition. ParseJSON refuses members that it does not know, values of another type, members that are
-// there twice, null, and anything after the message. An error wraps one of the Err values of this
+// edition. ParseJSON refuses members that it does not know, values of another type, members that
+// occur twice, null, and anything after the message. An error wraps one of the Err values of this
 // package or is an [*Unclear], whose text names the member: "MakeCall.callingDevise: there is no such
 // member; did you mean callingDevice?".
 func ParseJSON(data []byte) (*Message, error) {
@@ -154,7 +154,7 @@ func (r *jsonReader) element(path string) (*etree.Element, error) {
 			return child, nil
 		}
 	}
-	return nil, r.fail(path, "is not the XML of one element")
+	return nil, r.fail(path, "must be the XML of one element")
 }
 
 // fragment reads a string with XML and returns it as the content of a new element.
@@ -165,6 +165,9 @@ func (r *jsonReader) fragment(name, path string) (*etree.Element, error) {
 	}
 	e, err := scan([]byte("<"+name+">"+text+"</"+name+">"), MaxElements)
 	if err != nil {
+		for cause := err; cause != nil; cause = errors.Unwrap(cause) {
+			err = cause // without the octet, which is not one of the string
+		}
 		return nil, r.fail(path, "%v", err)
 	}
 	return e, nil
@@ -174,10 +177,10 @@ func (r *jsonReader) fragment(name, path string) (*etree.Element, error) {
 func (r *jsonReader) string(path string) (string, error) {
 	text, ok := r.token().(string)
 	if !ok {
-		return "", r.fail(path, "is no string")
+		return "", r.fail(path, "must be a string")
 	}
 	if strings.ContainsFunc(text, func(c rune) bool { return !isChar(c) }) {
-		return "", r.fail(path, "has a character that XML does not have")
+		return "", r.fail(path, "has a character that XML does not allow")
 	}
 	return text, nil
 }
@@ -192,7 +195,7 @@ type jsonMember struct {
 // object reads an object into an element.
 func (r *jsonReader) object(e *etree.Element, g *grammar, path string) error {
 	if r.token() != json.Delim('{') {
-		return r.fail(path, "is no object")
+		return r.fail(path, "must be an object")
 	}
 	seen, members, marks := map[string]bool{}, map[string]jsonMember{}, map[string]jsonMember{}
 	var others []*etree.Element
@@ -200,7 +203,7 @@ func (r *jsonReader) object(e *etree.Element, g *grammar, path string) error {
 		name := r.token().(string)
 		at := path + "." + quoted(name)
 		if seen[name] {
-			return r.fail(at, "is there twice")
+			return r.fail(at, "occurs twice")
 		}
 		seen[name] = true
 		var err error
@@ -224,7 +227,7 @@ func (r *jsonReader) object(e *etree.Element, g *grammar, path string) error {
 	}
 	r.token() // }
 	if g.choice && len(members) > 1 {
-		return r.fail(path, "has more than one member, and is a choice")
+		return r.fail(path, "must have one member only")
 	}
 	for _, other := range others {
 		e.AddChild(other)
@@ -284,7 +287,7 @@ func (r *jsonReader) member(parent *etree.Element, m *member, path string) (json
 // list reads a list. item reads one of its items.
 func (r *jsonReader) list(path string, item func(path string) error) error {
 	if r.token() != json.Delim('[') {
-		return r.fail(path, "is no list; write [ ] around it")
+		return r.fail(path, "must be a list; write [ ] around it")
 	}
 	for i := 0; r.d.More(); i++ {
 		if err := item(path + "[" + strconv.Itoa(i) + "]"); err != nil {
@@ -328,8 +331,8 @@ func (r *jsonReader) value(name string, g *grammar, path string) (*etree.Element
 			return e, nil
 		}
 	}
-	return nil, r.fail(path, "is not %s", map[shape]string{
-		shapeBool: "true or false", shapeEmpty: "true, which is its only value", shapeInt: "a whole number", shapeFloat: "a number",
+	return nil, r.fail(path, "must be %s", map[shape]string{
+		shapeBool: "true or false", shapeEmpty: "true, its only value", shapeInt: "a whole number", shapeFloat: "a number",
 	}[g.shape])
 }
 
@@ -366,9 +369,9 @@ func (r *jsonReader) marks(path string) (m jsonMember, err error) {
 func (r *jsonReader) mark(m, marks jsonMember, path string) error {
 	switch {
 	case m.item == nil:
-		return r.fail(path, "there is no member for it")
+		return r.fail(path, "there is no such member beside it")
 	case m.item.shape == shapeStruct:
-		return r.fail(path, "an object holds its attributes itself, as %q", jsonAttributes)
+		return r.fail(path, "its attributes must be in the object, as %q", jsonAttributes)
 	case m.list != marks.list || len(m.items) != len(marks.items):
 		return r.fail(path, "must be an object for a value, and a list of the same length for a list")
 	}
@@ -381,7 +384,7 @@ func (r *jsonReader) mark(m, marks jsonMember, path string) error {
 // attributes reads an object of attributes into an element.
 func (r *jsonReader) attributes(e *etree.Element, begin json.Token, path string) error {
 	if begin != json.Delim('{') {
-		return r.fail(path, "is no object")
+		return r.fail(path, "must be an object")
 	}
 	for r.d.More() {
 		name := r.token().(string)
@@ -389,9 +392,9 @@ func (r *jsonReader) attributes(e *etree.Element, begin json.Token, path string)
 		space, key := splitName(name)
 		switch {
 		case !isAttribute(name) || name == "xmlns":
-			return r.fail(at, "is no name of an attribute")
+			return r.fail(at, "is not a permitted attribute")
 		case slices.ContainsFunc(e.Attr, func(a etree.Attr) bool { return a.Space == space && a.Key == key }):
-			return r.fail(at, "is there twice")
+			return r.fail(at, "occurs twice")
 		}
 		value, err := r.string(at)
 		if err != nil {

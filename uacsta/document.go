@@ -155,7 +155,8 @@ func sentence(text string) string {
 const head = `# The requests of CSTA
 
 A page for each request: its fields, an example in CSTA-XML and in JSON, the response, and who may send it. The types of
-fields are in [types.md](types.md), the JSON form of messages in [uacsta/README.md](../../uacsta/README.md#json).
+fields are in [types.md](types.md), the JSON form of messages in [uacsta/README.md](../../uacsta/README.md#json). The
+examples are of edition 6 of ECMA-323. In edition 3 the namespace ends in ` + "`ed3`" + `; the pages say what else differs.
 
 ## Send one
 
@@ -288,7 +289,7 @@ func example(name string) string {
 }
 
 // devices are the words for what a request does with the devices in a field.
-var devices = map[string]string{"": "acts on it", "destination": "sends a call to it", "mentioned": "only names it"}
+var devices = map[string]string{"": "acts on it", "destination": "sends a call to it, or makes it send calls", "mentioned": "only names it"}
 
 // fields writes the table of a message's or type's fields, with what a request does with devices.
 func (t tables) fields(e *entry, request bool) string {
@@ -304,7 +305,7 @@ func (t tables) fields(e *entry, request bool) string {
 	}
 	var b strings.Builder
 	if e.form == "one of" {
-		b.WriteString("One of\n\n")
+		b.WriteString("One of these:\n\n")
 	}
 	b.WriteString("| field | type | |\n| --- | --- | --- |\n")
 	for _, c := range e.children {

@@ -32,6 +32,9 @@ type caller struct {
 	names      []string // in its verified certificate
 }
 
+// valid reports whether identify would still return the same caller.
+func (c caller) valid() bool { return c.identified.Valid() }
+
 // authenticator says who the clients of requests are.
 type authenticator struct {
 	front     string // the name of the front
@@ -114,7 +117,7 @@ func (a *authenticator) caller(r *http.Request) (caller, *refusal) {
 		err = c.identified.Named() // of a trusted peer, Identify does not ask
 	}
 	if err != nil {
-		return caller{}, refused(err, &proof)
+		return caller{}, unidentified(err, &proof)
 	}
 	return c, nil
 }
@@ -174,8 +177,8 @@ func invalid(err error) *refusal {
 // busy is after what time to try again when the proxy has too much to do.
 const busy = 2 * time.Second
 
-// refused returns the refusal for an error of proxy.Identify.
-func refused(err error, proof *proxy.Proof) *refusal {
+// unidentified returns the refusal for an error of proxy.Identify.
+func unidentified(err error, proof *proxy.Proof) *refusal {
 	f := &refusal{why: err.Error()}
 	switch {
 	case proof.Login != nil:

@@ -254,7 +254,7 @@ func TestIdentify(t *testing.T) {
 		f := (*refusal)(nil)
 		switch {
 		case tt.status == 0:
-			if err != nil || got.identified.Identity.String() != tt.want || got.reach != tt.reach || !got.identified.Valid() || got.key == [32]byte{} || !got.addr.IsValid() {
+			if err != nil || got.identified.Identity.String() != tt.want || got.reach != tt.reach || !got.valid() || got.key == [32]byte{} || !got.addr.IsValid() {
 				t.Errorf("%s: %v, %v, reach %v", name, err, got.identified.Identity, got.reach)
 			}
 		case !errors.As(err, &f) || f.status != tt.status || !strings.Contains(f.detail, tt.detail):
@@ -311,7 +311,7 @@ func TestRevoked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if token.identified.Valid() || account.identified.Valid() {
+	if token.valid() || account.valid() {
 		t.Error("sessions stay")
 	}
 	if _, err := d.identify(asked(stranger, "Authorization", "Bearer "+d.control)); err == nil {
@@ -371,7 +371,7 @@ func TestComeAgain(t *testing.T) {
 	if w := response(asked(stranger, "Authorization", "Bearer "+d.jwt)); w.Code != 503 || w.Header().Get("Retry-After") != "1" {
 		t.Error(w.Code, w.Header(), w.Body)
 	}
-	if f := refused(fmt.Errorf("%w: %w", proxy.ErrBusy, accounts.ErrBusy), &proxy.Proof{}); f.status != 503 || f.retry <= 0 {
+	if f := unidentified(fmt.Errorf("%w: %w", proxy.ErrBusy, accounts.ErrBusy), &proxy.Proof{}); f.status != 503 || f.retry <= 0 {
 		t.Errorf("%+v", f)
 	}
 }

@@ -1,0 +1,176 @@
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/eventlog"
+)
+
+// Letter is a dead letter: an event that could not be delivered.
+type Letter struct {
+	ID       string          `json:"id"`       // of the event
+	Device   string          `json:"device"`   // canonical
+	Type     string          `json:"type"`     // of the event
+	Time     time.Time       `json:"time"`     // of the event
+	Died     time.Time       `json:"died"`     // when the last attempt had failed
+	Attempts int             `json:"attempts"` // since the program started
+	Reason   string          `json:"reason"`   // why the last one failed
+	Event    json.RawMessage `json:"event"`
+	Body     json.RawMessage `json:"body,omitempty"` // what is sent, if that was made of more events than this one
+}
+
+// The limits of the dead letters of a hook. The oldest go first.
+const (
+	mostLetters  = 1000
+	lettersSized = 2 << 20 // octets
+)
+
+// ErrNone says that there is no such hook, or no such dead letter.
+var ErrNone = errors.New("there is no such hook or dead letter")
+
+// bury keeps an event that could not be delivered.
+func (d *delivery) bury(e *eventlog.Entry, body []byte, attempts int, reason string) {
+	letter := Letter{ID: strconv.FormatUint(e.Seq, 10), Device: e.Device, Type: e.Kind, Time: e.Time.UTC(), Died: time.Now().UTC(), Attempts: attempts, Reason: reason, Event: e.Data, Body: body}
+	d.counts.dead.Add(1)
+	d.log.Warn("webhook event not delivered: kept as dead letter", "event", letter.ID, "attempts", attempts, "reason", reason)
+	data, err := json.Marshal(letter)
+	if err == nil {
+		err = d.sender.log.Put(dead+d.id, letterKey(e.Seq), data)
+	}
+	if err == nil {
+		err = d.letters.add(d.sender.log, dead+d.id, letterKey(e.Seq), len(data), d.counts)
+	}
+	if err != nil {
+		d.log.Error("could not store the state of a webhook", "err", err)
+	}
+}
+
+func letterKey(seq uint64) string { return fmt.Sprintf("%020d", seq) }
+
+// letters knows how many dead letters of a hook there are, so that the oldest can go.
+type letters struct {
+	mu     sync.Mutex
+	loaded bool
+	sizes  map[string]int // octets by key
+	octets int
+}
+
+// load reads the sizes. Callers hold mu.
+func (l *letters) load(log *eventlog.Log, bucket string) error {
+	if l.loaded {
+		return nil
+	}
+	l.sizes, l.octets = map[string]int{}, 0
+	err := log.List(bucket, func(key string, value []byte) bool {
+		l.sizes[key] = len(value)
+		l.octets += len(value)
+		return true
+	})
+	l.loaded = err == nil
+	return err
+}
+
+// add counts a letter that was stored, and drops the oldest ones if there are too many.
+func (l *letters) add(log *eventlog.Log, bucket, key string, size int, counts *counts) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.load(log, bucket); err != nil {
+		return err
+	}
+	l.octets += size - l.sizes[key]
+	l.sizes[key] = size
+	for len(l.sizes) > 1 && (len(l.sizes) > mostLetters || l.octets > lettersSized) {
+		oldest := slices.Min(slices.Collect(maps.Keys(l.sizes)))
+		if err := log.Delete(bucket, oldest); err != nil {
+			return err
+		}
+		l.octets -= l.sizes[oldest]
+		delete(l.sizes, oldest)
+		counts.lost.Add(1)
+	}
+	return nil
+}
+
+// drop removes a letter.
+func (l *letters) drop(log *eventlog.Log, bucket, key string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := log.Delete(bucket, key); err != nil {
+		return err
+	}
+	l.octets -= l.sizes[key]
+	delete(l.sizes, key)
+	return nil
+}
+
+// Dead returns the dead letters of a hook, the oldest first.
+func (s *Sender) Dead(owner, name string) ([]Letter, error) {
+	if s.find(owner, name) == nil {
+		return nil, ErrNone
+	}
+	list := []Letter{}
+	err := s.log.List(dead+id(owner, name), func(_ string, value []byte) bool {
+		var l Letter
+		if json.Unmarshal(value, &l) == nil {
+			list = append(list, l)
+		}
+		return true
+	})
+	return list, err
+}
+
+// Drop removes a dead letter.
+func (s *Sender) Drop(owner, name, letter string) error {
+	d, key, _, err := s.letter(owner, name, letter)
+	if err != nil {
+		return err
+	}
+	return d.letters.drop(s.log, dead+d.id, key)
+}
+
+// Replay sends a dead letter once more, and removes it if the receiver takes it. Otherwise it returns why not.
+func (s *Sender) Replay(ctx context.Context, owner, name, letter string) error {
+	d, key, l, err := s.letter(owner, name, letter)
+	if err != nil {
+		return err
+	}
+	seq, err := strconv.ParseUint(l.ID, 10, 64)
+	if err != nil {
+		return err
+	}
+	e := &eventlog.Entry{Seq: seq, Time: l.Time, Device: l.Device, Kind: l.Type, Data: l.Event}
+	if !s.may(owner, e) {
+		return errors.New("the owner of the hook may not observe the device")
+	}
+	if r := d.target.send(ctx, e, l.Body); r.reason != "" {
+		d.counts.failed.Add(1)
+		return errors.New(r.reason)
+	}
+	d.counts.delivered.Add(1)
+	return d.letters.drop(s.log, dead+d.id, key)
+}
+
+// letter returns a dead letter and its hook.
+func (s *Sender) letter(owner, name, letter string) (d *delivery, key string, l Letter, err error) {
+	seq, err := strconv.ParseUint(letter, 10, 64)
+	if d = s.find(owner, name); err != nil || d == nil {
+		return nil, "", Letter{}, ErrNone
+	}
+	key = letterKey(seq)
+	data, err := s.log.Get(dead+d.id, key)
+	if err == nil && data == nil {
+		err = ErrNone
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &l)
+	}
+	return d, key, l, err
+}

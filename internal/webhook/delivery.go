@@ -1,0 +1,398 @@
+package webhook
+
+import (
+	"container/heap"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/eventlog"
+	"github.com/tr87proxy/tr87proxy/internal/share"
+)
+
+// The limits of a delivery; doc.go says what they mean.
+const (
+	atATime     = 4
+	mostWaiting = 10_000
+	rowsDown    = 5
+	patience    = 24 * time.Hour
+	triesOthers = 10
+	triesBad    = 3
+	firstPause  = time.Second
+	longPause   = 10 * time.Minute
+	readAtOnce  = 256
+	savedOften  = 500 * time.Millisecond // between writes of the position after deliveries
+	savedRarely = 10 * time.Second       // and without
+	lastWords   = 2 * time.Second        // for requests under way when the delivery stops
+	callsBefore = 20_000                 // events read again at the start to learn which calls Zammad knows
+)
+
+// counts are the metrics of a hook.
+type counts struct {
+	delivered, failed, retried, dead, lost, waiting atomic.Int64
+}
+
+// delivery sends the events of one hook. Its goroutine, run, has what is below goroutine.
+type delivery struct {
+	sender  *Sender
+	id      string
+	target  target
+	log     *slog.Logger
+	counts  *counts
+	letters *letters
+	gone    atomic.Bool
+	reason  atomic.Pointer[string] // why the last attempt failed; nil after a success
+	stop    context.CancelFunc     // nil while it does not run
+	done    chan struct{}
+
+	// goroutine
+	read    uint64          // the last event that was read
+	resume  uint64          // the last that was read before the start
+	old     map[uint64]bool // that waited then, and are not read again yet
+	calls   *calls          // of the format zammad
+	rows    map[string]*row
+	due     rows
+	waiting int
+	busy    int
+	pause   time.Time       // no request before
+	failing map[string]bool // rows that have failed since the last success; at most rowsDown
+	rounds  int             // requests that have failed since the receiver is down
+	success time.Time       // the last one
+	results chan attempt
+	dirty   bool // delivered since the position was saved
+	moved   bool // read since then
+	saved   time.Time
+}
+
+// attempt is a request that has ended.
+type attempt struct {
+	result
+
+	row   *row
+	entry *eventlog.Entry // nil: not in the log any more
+	kept  bool            // from the owner, who may not observe the device
+}
+
+// begin reads the position. A new hook begins behind the newest event.
+func (d *delivery) begin() error {
+	_, d.resume = d.sender.log.Bounds()
+	data, err := d.sender.log.Get(positions, d.id)
+	if err != nil {
+		return err
+	}
+	var p position
+	if data == nil {
+		p.Read = d.resume
+		return d.sender.log.Put(positions, d.id, p.encode())
+	}
+	if err := json.Unmarshal(data, &p); err != nil {
+		d.log.Error("could not read the state of a webhook; it begins with the newest event", "err", err)
+		p = position{Read: d.resume}
+	}
+	d.resume, d.old = p.Read, unpack(p.Waiting)
+	d.gone.Store(p.Gone != "" && p.Gone == d.target.hook.URL)
+	return nil
+}
+
+// run delivers until ctx ends, the log is closed, or the receiver is gone.
+func (d *delivery) run(ctx context.Context) {
+	defer share.Survive(d.log, "webhook", nil)
+	d.rows, d.failing, d.results = map[string]*row{}, map[string]bool{}, make(chan attempt, atATime)
+	d.rewind()
+	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for open := true; open && !d.gone.Load(); {
+		grown := d.sender.log.Grown()
+		open = d.fill()
+		d.launch(sending, &group)
+		d.save(false)
+		d.counts.waiting.Store(int64(d.waiting))
+		timer.Reset(d.idle())
+		if d.waiting >= mostWaiting {
+			grown = nil
+		}
+		select {
+		case <-ctx.Done():
+			open = false
+		case a := <-d.results:
+			d.finish(a)
+		case <-grown:
+		case <-timer.C:
+		}
+	}
+	last := time.AfterFunc(lastWords, cancel)
+	defer last.Stop()
+	for d.busy > 0 {
+		if a := <-d.results; sending.Err() == nil || a.reason == "" {
+			d.finish(a)
+		} else {
+			d.busy--
+		}
+	}
+	d.save(true)
+}
+
+// rewind sets where reading begins.
+func (d *delivery) rewind() {
+	d.read = d.resume
+	for seq := range d.old {
+		d.read = min(d.read, seq-1)
+	}
+	if d.target.hook.Format == Zammad {
+		d.calls = &calls{users: d.target.hook.Users}
+		if first, _ := d.sender.log.Bounds(); first <= d.read+1 {
+			d.read = max(d.read-min(d.read, callsBefore), first-1)
+		}
+	}
+}
+
+// fill reads events until enough wait. It returns false if the log is closed.
+func (d *delivery) fill() bool {
+	for d.waiting < mostWaiting {
+		entries, gap, err := d.sender.log.Read(d.read, readAtOnce)
+		if err != nil {
+			return false
+		}
+		if gap {
+			d.log.Warn("webhook missed events: they had left the event log")
+			first, _ := d.sender.log.Bounds()
+			if len(entries) > 0 {
+				first = entries[0].Seq
+			}
+			if first-1 < d.read { // the position is of another log
+				d.resume = first - 1
+			}
+			d.read, d.moved = first-1, true
+			for seq := range d.old {
+				if seq < first {
+					delete(d.old, seq)
+					d.counts.lost.Add(1)
+				}
+			}
+		}
+		if len(entries) == 0 {
+			return true
+		}
+		for i := range entries {
+			d.take(&entries[i])
+		}
+	}
+	return true
+}
+
+// take puts an event into its row, if the hook wants it.
+func (d *delivery) take(e *eventlog.Entry) {
+	fresh := e.Seq > d.resume || d.old[e.Seq]
+	delete(d.old, e.Seq)
+	d.read, d.moved = e.Seq, true
+	if !d.target.hook.wants(e.Device, e.Kind) || !d.sender.may(d.target.hook.Owner, e) {
+		return
+	}
+	key := e.Device
+	var body []byte
+	if d.calls != nil {
+		if body, key = d.calls.next(e); body == nil {
+			return
+		}
+	}
+	if !fresh {
+		return
+	}
+	r := d.rows[key]
+	if r == nil {
+		r = &row{key: key, due: time.Now()}
+		d.rows[key] = r
+	}
+	r.items = append(r.items, item{e.Seq, e.Time, body})
+	if d.waiting++; len(r.items) == 1 {
+		heap.Push(&d.due, r)
+	}
+}
+
+// down reports whether the receiver takes nothing.
+func (d *delivery) down() bool { return len(d.failing) >= rowsDown }
+
+// launch starts the requests that are due.
+func (d *delivery) launch(ctx context.Context, group *sync.WaitGroup) {
+	now := time.Now()
+	for len(d.due) > 0 && !now.Before(d.pause) {
+		r := d.due[0]
+		most := atATime
+		if d.down() {
+			most = 1
+		} else if r.due.After(now) {
+			return
+		}
+		if d.busy >= most {
+			return
+		}
+		heap.Pop(&d.due)
+		d.busy++
+		first, entry := r.items[0], r.entry
+		group.Go(func() {
+			a := attempt{row: r, entry: entry}
+			defer func() { d.results <- a }()
+			defer share.Survive(d.log, "webhook", func(err error) { a.reason = err.Error() })
+			d.try(ctx, first, &a)
+		})
+	}
+}
+
+// try makes an attempt.
+func (d *delivery) try(ctx context.Context, first item, a *attempt) {
+	if a.entry == nil {
+		found, _, err := d.sender.log.Read(first.seq-1, 1)
+		if err != nil {
+			a.reason = err.Error()
+			return
+		}
+		if len(found) == 0 || found[0].Seq != first.seq {
+			return
+		}
+		a.entry = &found[0]
+	}
+	if a.kept = !d.sender.may(d.target.hook.Owner, a.entry); !a.kept {
+		a.result = d.target.send(ctx, a.entry, first.body)
+	}
+}
+
+// finish does what follows from an attempt.
+func (d *delivery) finish(a attempt) {
+	d.busy--
+	r, now := a.row, time.Now()
+	switch {
+	case a.reason != "":
+		d.fail(a, now)
+		return
+	case a.entry == nil:
+		d.counts.lost.Add(1)
+		d.log.Warn("webhook missed events: they had left the event log")
+	case !a.kept:
+		d.counts.delivered.Add(1)
+		d.succeed(r, now)
+	}
+	d.shift(r, now)
+}
+
+// succeed notes a success, after which all rows are due that a receiver which was down has held up.
+func (d *delivery) succeed(r *row, now time.Time) {
+	if d.reason.Swap(nil) != nil {
+		d.log.Info("webhook delivers again", "attempts", r.attempts+1)
+	}
+	if d.down() {
+		for _, other := range d.due {
+			other.due = now
+		}
+		heap.Init(&d.due)
+		d.pause = time.Time{}
+	}
+	clear(d.failing)
+	d.rounds, d.success = 0, now
+}
+
+// shift removes the first item of a row.
+func (d *delivery) shift(r *row, now time.Time) {
+	d.waiting--
+	d.dirty = true
+	if r.items = r.items[1:]; len(r.items) == 0 {
+		delete(d.rows, r.key)
+		return
+	}
+	r.attempts, r.reason, r.entry, r.due = 0, "", nil, now
+	heap.Push(&d.due, r)
+}
+
+// fail decides what becomes of an event after a failure.
+func (d *delivery) fail(a attempt, now time.Time) {
+	r := a.row
+	d.counts.failed.Add(1)
+	if d.reason.Swap(&a.reason) == nil {
+		d.log.Warn("could not deliver to webhook: trying again", "reason", a.reason)
+	}
+	if a.gone {
+		d.gone.Store(true)
+		d.log.Warn("webhook disabled: its receiver says 410 Gone")
+		return
+	}
+	if r.attempts++; r.attempts == 1 {
+		r.failed = now
+	}
+	r.entry, r.reason = a.entry, a.reason
+	if len(d.failing) < rowsDown && !a.refused { // a receiver that refuses what an event says is not down
+		d.failing[r.key] = true
+	}
+	d.pause = later(d.pause, now.Add(a.pause))
+	if d.down() {
+		d.rounds++
+		d.pause = later(d.pause, now.Add(backOff(d.rounds)))
+	}
+	first := r.items[0]
+	if a.entry != nil && (now.Sub(first.at) >= patience || a.refused && r.attempts >= triesBad || r.attempts >= triesOthers && d.success.After(r.failed)) {
+		d.bury(a.entry, first.body, r.attempts, a.reason)
+		d.shift(r, now)
+		return
+	}
+	d.counts.retried.Add(1)
+	r.due = now.Add(backOff(r.attempts))
+	heap.Push(&d.due, r)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// idle returns how long nothing is to be done unless something happens.
+func (d *delivery) idle() time.Duration {
+	until := time.Now().Add(time.Hour)
+	if len(d.due) > 0 && d.busy < atATime && (!d.down() || d.busy == 0) {
+		if at := d.due[0].due; d.down() {
+			until = d.pause
+		} else {
+			until = later(at, d.pause)
+		}
+	}
+	wait := time.Until(until)
+	if d.dirty {
+		wait = min(wait, time.Until(d.saved.Add(savedOften)))
+	} else if d.moved {
+		wait = min(wait, time.Until(d.saved.Add(savedRarely)))
+	}
+	return max(wait, 0)
+}
+
+// save writes the position if that is due.
+func (d *delivery) save(now bool) {
+	since := time.Since(d.saved)
+	if !now && (!d.dirty || since < savedOften && d.waiting > 0) && (!d.moved || since < savedRarely) {
+		return
+	}
+	p := position{Read: max(d.read, d.resume)}
+	for seq := range d.old {
+		p.Waiting = append(p.Waiting, seq)
+	}
+	for _, r := range d.rows {
+		for _, i := range r.items {
+			p.Waiting = append(p.Waiting, i.seq)
+		}
+	}
+	pack(p.Waiting)
+	if d.gone.Load() {
+		p.Gone = d.target.hook.URL
+	}
+	if err := d.sender.log.Put(positions, d.id, p.encode()); err != nil {
+		d.log.Error("could not store the state of a webhook", "err", err)
+		d.saved = time.Now()
+		return
+	}
+	d.dirty, d.moved, d.saved = false, false, time.Now()
+}

@@ -39,6 +39,7 @@ var floors = map[string]int{
 	"softswitch/media":    1,
 	"internal/state":      0,
 	"internal/eventlog":   1,
+	"internal/webhook":    3,
 	"internal/tasks":      1,
 	"internal/wait":       0,
 	"sip/registrar":       6,

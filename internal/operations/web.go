@@ -17,7 +17,9 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
 	"github.com/tr87proxy/tr87proxy/internal/audit"
+	"github.com/tr87proxy/tr87proxy/internal/eventlog"
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/webhook"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tls"
@@ -42,6 +44,8 @@ type Operations struct {
 	Audit        *audit.Log               // nil: no audit file
 	Tally        *audit.Tally             // nil: no audit file of strangers
 	Reloads      func() Reloads
+	Events       *eventlog.Log           // nil: no event log
+	Webhooks     func() []webhook.Status // nil: no webhooks
 }
 
 // Reloads has the results of reloads of the configuration.
@@ -171,6 +175,24 @@ func (o *Operations) register(r *prometheus.Registry) {
 	r.MustRegister(links{o.Proxy}, guards{o.Guards})
 	if o.Certificates != nil {
 		r.MustRegister(certificates{o.Certificates})
+	}
+	if o.Events != nil {
+		gauge("event_log_entries", "Events in the event log.", func() float64 { return float64(o.Events.Status().Entries) })
+		gauge("event_log_octets", "Size of the events in the event log, in octets.", func() float64 { return float64(o.Events.Status().Octets) })
+		gauge("event_log_failing", "1 while the event log cannot be written, and events are kept in memory.", func() float64 {
+			if o.Events.Status().Failing {
+				return 1
+			}
+			return 0
+		})
+		total := func(name, help string, value func(eventlog.Status) uint64) {
+			r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: name, Help: help}, func() float64 { return float64(value(o.Events.Status())) }))
+		}
+		total("event_log_dropped_total", "Events dropped because the event log did not keep up.", func(s eventlog.Status) uint64 { return s.Dropped })
+		total("event_log_lost_total", "Events that are not in the file of the event log, because it could not be written in time.", func(s eventlog.Status) uint64 { return s.Lost })
+	}
+	if o.Webhooks != nil {
+		r.MustRegister(webhooks{o.Webhooks})
 	}
 	core := o.Proxy.Stats()
 	counter("sessions_total", "Client sessions opened.", &core.Sessions)

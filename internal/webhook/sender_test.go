@@ -385,7 +385,9 @@ func TestSilent(t *testing.T) {
 	}
 	b.add("100")
 	for name, reason := range map[string]string{"silent": "no response in time", "closed": "connection refused", "nowhere": "the host of the URL cannot be resolved"} {
-		wait.For(t, "the failure of "+name, func() bool { return strings.Contains(b.status(name).Failure, reason) || name == "nowhere" && b.status(name).Failure == "no response in time" })
+		wait.For(t, "the failure of "+name, func() bool {
+			return strings.Contains(b.status(name).Failure, reason) || name == "nowhere" && b.status(name).Failure == "no response in time"
+		})
 		if reason := b.status(name).Failure; strings.Contains(reason, "secret") {
 			t.Error(reason)
 		}

@@ -41,6 +41,7 @@ type authenticator struct {
 	env       *kind.FrontEnv
 	openID    *openid.Provider // nil: none
 	hosts     []string         // names of the proxy, in small letters
+	kinds     []string         // kinds of certificate names that count
 	passwords bool             // there are accounts
 	key       [32]byte         // for the keys of callers
 	strangers proxy.Strangers
@@ -52,7 +53,7 @@ func newAuthenticator(front string, id *Identification, env *kind.FrontEnv) (*au
 	a := &authenticator{front: front, env: env, log: env.Log, hosts: id.hosts()}
 	_, _ = rand.Read(a.key[:])
 	if env.Config != nil {
-		a.passwords = env.Config.Sessions.Accounts != ""
+		a.passwords, a.kinds = env.Config.Sessions.Accounts != "", env.Config.Names
 	}
 	if id.OpenID.Issuer != "" {
 		source, err := tls.NewClient(tls.Files{CA: id.OpenID.CA, Log: env.Log})
@@ -92,7 +93,7 @@ func (a *authenticator) caller(r *http.Request) (caller, *refusal) {
 		return caller{}, refuse(http.StatusForbidden, "the configuration does not admit this address")
 	}
 	if r.TLS != nil {
-		c.names = tls.PeerNames(*r.TLS, a.env.Config.Names...)
+		c.names = tls.PeerNames(*r.TLS, a.kinds...)
 	}
 	given, why := credentialsOf(r)
 	if why != nil {

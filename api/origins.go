@@ -3,19 +3,19 @@ package api
 import (
 	"net/http"
 	"slices"
+	"strings"
+
+	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 // cors says which pages in browsers may use the interface: those of listed origins, and the proxy's own. It never permits
 // cookies, because there are none; a page sends credentials itself.
 type cors struct {
 	origins []string
-	refuse  func(http.ResponseWriter, *http.Request, error)
+	auth    *authenticator // responds to those that are refused
 }
 
-// newCORS returns the rules for pages. refuse responds to those that are refused.
-func newCORS(id *Identification, refuse func(http.ResponseWriter, *http.Request, error)) *cors {
-	return &cors{id.Origins, refuse}
-}
+func newCORS(id *Identification, auth *authenticator) *cors { return &cors{id.Origins, auth} }
 
 // allowed reports whether a request may come from where it comes: from no page in a browser, from one of the proxy's own, or
 // from one of a listed origin. It holds for WebSockets, too, which browsers let every page open.
@@ -55,7 +55,10 @@ func (c *cors) wrap(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Add("Vary", "Origin")
 		if !c.allowed(r) {
-			c.refuse(w, r, refuse(http.StatusForbidden, "this page may not use the interface: the configuration does not list its origin (api.origins)"))
+			why := refuse(http.StatusForbidden, "this page may not use the interface: the configuration does not list its origin (api.origins)")
+			why.why = "a page of " + share.Clip(strings.Join(r.Header["Origin"], ", ")) + ", which api.origins does not list"
+			c.auth.record(r, why)
+			c.auth.refuse(w, r, why)
 			return
 		}
 		if origin := r.Header.Get("Origin"); origin != "" {

@@ -62,10 +62,8 @@ func TestIdentificationKeys(t *testing.T) {
 }
 
 func TestCORS(t *testing.T) {
-	refused := func(w http.ResponseWriter, _ *http.Request, err error) {
-		http.Error(w, err.Error(), err.(*refusal).status)
-	}
-	c := newCORS(&Identification{Origins: []string{"https://crm.contoso.com", "http://localhost:3000"}}, refused)
+	d := opened(t, nil)
+	c := newCORS(&Identification{Origins: []string{"https://crm.contoso.com", "http://localhost:3000"}}, d.authenticator)
 	served := 0
 	handler := c.wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ }))
 	for name, tt := range map[string]struct {
@@ -120,5 +118,8 @@ func TestCORS(t *testing.T) {
 		if c.allowed(r) != (tt.status != 403) {
 			t.Errorf("%s is allowed: %v", name, c.allowed(r))
 		}
+	}
+	if !strings.Contains(d.log.String(), "which api.origins does not list") {
+		t.Error("foreign pages are not in the log", d.log.String())
 	}
 }

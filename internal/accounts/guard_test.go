@@ -102,7 +102,8 @@ func TestLapse(t *testing.T) {
 			t.Errorf("%+v", locks)
 		}
 		time.Sleep(time.Minute - 1)
-		if err := g.Admit("crm", here); !errors.Is(err, ErrLocked) || len(g.Locks()) != 1 {
+		locked := (*LockedError)(nil)
+		if err := g.Admit("crm", here); !errors.Is(err, ErrLocked) || !errors.As(err, &locked) || time.Until(locked.Until) != 1 || len(g.Locks()) != 1 {
 			t.Error("the lock ends too early:", err)
 		}
 		time.Sleep(time.Nanosecond)

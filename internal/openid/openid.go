@@ -88,8 +88,9 @@ type Provider struct {
 	turn   chan struct{} // who has the only place renews
 	clock  func() time.Time
 
-	mu  sync.Mutex
-	now *description // nil: none yet
+	mu     sync.Mutex
+	now    *description // nil: none yet
+	failed bool         // the last fetch of a description has failed
 }
 
 // description is what the provider says of itself.
@@ -161,16 +162,14 @@ func kind(text string) error {
 
 // verify returns a token whose signature, issuer, audience and times are right.
 func (p *Provider) verify(ctx context.Context, text string) (*oidc.IDToken, error) {
-	now := p.described()
+	now, failed := p.described()
 	switch {
 	case now == nil:
-		select {
-		case p.turn <- struct{}{}:
-			defer func() { <-p.turn }()
-		case <-ctx.Done():
-			return nil, &Unavailable{ctx.Err(), shortest}
+		if err := p.await(ctx, failed); err != nil {
+			return nil, &Unavailable{err, shortest}
 		}
-		if now = p.described(); now == nil { // nobody before this one has got it
+		defer func() { <-p.turn }()
+		if now, _ = p.described(); now == nil { // nobody before this one has got it
 			return p.renew(ctx, text)
 		}
 	case p.clock().Sub(now.at) >= renewal || !now.keys.has.Load():
@@ -187,10 +186,31 @@ func (p *Provider) verify(ctx context.Context, text string) (*oidc.IDToken, erro
 	return now.check(ctx, text)
 }
 
-func (p *Provider) described() *description {
+// described returns the last description, or nil, and whether the last try to get one has failed.
+func (p *Provider) described() (*description, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.now
+	return p.now, p.failed
+}
+
+var errDown = errors.New("its last response was an error, and the next has not arrived yet")
+
+// await waits for the turn to renew, but not for a provider that is down.
+func (p *Provider) await(ctx context.Context, failed bool) error {
+	if failed {
+		select {
+		case p.turn <- struct{}{}:
+			return nil
+		default:
+			return errDown
+		}
+	}
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // renew checks a token with a description and keys of the provider that are fetched for it, and keeps them. Only one at a
@@ -198,6 +218,9 @@ func (p *Provider) described() *description {
 func (p *Provider) renew(ctx context.Context, text string) (*oidc.IDToken, error) {
 	fetching := oidc.ClientContext(context.WithoutCancel(ctx), p.client) // a client that hangs up does not end it
 	provider, err := oidc.NewProvider(fetching, p.cfg.Issuer)
+	p.mu.Lock()
+	p.failed = err != nil
+	p.mu.Unlock()
 	if err != nil {
 		return nil, p.down(err)
 	}

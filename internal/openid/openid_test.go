@@ -181,6 +181,9 @@ func TestCheck(t *testing.T) {
 		return mac.Sum(nil)
 	}
 	parts := strings.Split(signed(good), ".")
+	if _, err := p.Check(t.Context(), signed(good)); err != nil { // the keys are known now
+		t.Fatal(err)
+	}
 	in := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }
 	for name, tt := range map[string]struct {
 		token string
@@ -433,6 +436,37 @@ func TestSilent(t *testing.T) {
 	}
 	if a.hit() != "1 0" {
 		t.Error(a.hit())
+	}
+}
+
+// While one request waits for a provider that was down, the others do not.
+func TestDownAndSilent(t *testing.T) {
+	a := serve(t)
+	a.turns(http.NotFound)
+	p, clock := provider(t, a, Config{})
+	token := signed(claimed(a, nil))
+	if _, err := p.Check(t.Context(), token); !errors.As(err, new(*Unavailable)) {
+		t.Fatal(err)
+	}
+	came := make(chan struct{}, 10)
+	a.turns(func(_ http.ResponseWriter, r *http.Request) {
+		came <- struct{}{}
+		<-r.Context().Done()
+	})
+	clock.pass(shortest)
+	tried := make(chan error, 1)
+	go func() {
+		_, err := p.Check(context.Background(), token)
+		tried <- err
+	}()
+	wait.Next(t, came, "a fetch")
+	began := time.Now()
+	if _, err := p.Check(t.Context(), token); !errors.Is(err, errDown) || time.Since(began) >= patience {
+		t.Error(err, "after", time.Since(began))
+	}
+	p.Close()
+	if err := wait.Next(t, tried, "the end of the fetch"); !errors.As(err, new(*Unavailable)) {
+		t.Error(err)
 	}
 }
 

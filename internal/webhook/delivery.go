@@ -3,7 +3,6 @@ package webhook
 import (
 	"container/heap"
 	"context"
-	"encoding/json"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -76,31 +75,32 @@ type attempt struct {
 	kept  bool            // from the owner, who may not observe the device
 }
 
-// begin reads the position. A new hook begins behind the newest event.
-func (d *delivery) begin() error {
-	_, d.resume = d.sender.log.Bounds()
-	data, err := d.sender.log.Get(positions, d.id)
-	if err != nil {
-		return err
+// run delivers until ctx ends, the log is closed, or the receiver is gone. After a panic it begins again at the position
+// that the log has.
+func (d *delivery) run(ctx context.Context) {
+	for d.panics(ctx) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(longPause):
+		}
+		if err := d.begin(); err != nil {
+			d.log.Error("could not store the state of a webhook", "err", err)
+		}
 	}
-	var p position
-	if data == nil {
-		p.Read = d.resume
-		return d.sender.log.Put(positions, d.id, p.encode())
-	}
-	if err := json.Unmarshal(data, &p); err != nil {
-		d.log.Error("could not read the state of a webhook; it begins with the newest event", "err", err)
-		p = position{Read: d.resume}
-	}
-	d.resume, d.old = p.Read, unpack(p.Waiting)
-	d.gone.Store(p.Gone != "" && p.Gone == d.target.hook.URL)
-	return nil
 }
 
-// run delivers until ctx ends, the log is closed, or the receiver is gone.
-func (d *delivery) run(ctx context.Context) {
-	defer share.Survive(d.log, "webhook", nil)
+// panics delivers, and reports whether that has ended with a panic.
+func (d *delivery) panics(ctx context.Context) (panicked bool) {
+	defer share.Survive(d.log, "webhook", func(error) { panicked = true })
+	d.deliver(ctx)
+	return false
+}
+
+// deliver is run without panics.
+func (d *delivery) deliver(ctx context.Context) {
 	d.rows, d.failing, d.results = map[string]*row{}, map[string]bool{}, make(chan attempt, atATime)
+	d.due, d.waiting, d.busy = nil, 0, 0
 	d.rewind()
 	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
@@ -137,20 +137,6 @@ func (d *delivery) run(ctx context.Context) {
 		}
 	}
 	d.save(true)
-}
-
-// rewind sets where reading begins.
-func (d *delivery) rewind() {
-	d.read = d.resume
-	for seq := range d.old {
-		d.read = min(d.read, seq-1)
-	}
-	if d.target.hook.Format == Zammad {
-		d.calls = &calls{users: d.target.hook.Users}
-		if first, _ := d.sender.log.Bounds(); first <= d.read+1 {
-			d.read = max(d.read-min(d.read, callsBefore), first-1)
-		}
-	}
 }
 
 // fill reads events until enough wait. It returns false if the log is closed.
@@ -195,22 +181,27 @@ func (d *delivery) take(e *eventlog.Entry) {
 	if !d.target.hook.wants(e.Device, e.Kind) || !d.sender.may(d.target.hook.Owner, e) {
 		return
 	}
-	key := e.Device
-	var body []byte
-	if d.calls != nil {
-		if body, key = d.calls.next(e); body == nil {
-			return
+	if d.calls == nil {
+		if fresh {
+			d.wait(e.Device, item{e.Seq, e.Time, nil})
 		}
-	}
-	if !fresh {
 		return
 	}
+	for _, made := range d.calls.next(e) {
+		if fresh {
+			d.wait(made.call, item{e.Seq, e.Time, made.body})
+		}
+	}
+}
+
+// wait adds an event to a row.
+func (d *delivery) wait(key string, i item) {
 	r := d.rows[key]
 	if r == nil {
 		r = &row{key: key, due: time.Now()}
 		d.rows[key] = r
 	}
-	r.items = append(r.items, item{e.Seq, e.Time, body})
+	r.items = append(r.items, i)
 	if d.waiting++; len(r.items) == 1 {
 		heap.Push(&d.due, r)
 	}
@@ -368,31 +359,4 @@ func (d *delivery) idle() time.Duration {
 		wait = min(wait, time.Until(d.saved.Add(savedRarely)))
 	}
 	return max(wait, 0)
-}
-
-// save writes the position if that is due.
-func (d *delivery) save(now bool) {
-	since := time.Since(d.saved)
-	if !now && (!d.dirty || since < savedOften && d.waiting > 0) && (!d.moved || since < savedRarely) {
-		return
-	}
-	p := position{Read: max(d.read, d.resume)}
-	for seq := range d.old {
-		p.Waiting = append(p.Waiting, seq)
-	}
-	for _, r := range d.rows {
-		for _, i := range r.items {
-			p.Waiting = append(p.Waiting, i.seq)
-		}
-	}
-	pack(p.Waiting)
-	if d.gone.Load() {
-		p.Gone = d.target.hook.URL
-	}
-	if err := d.sender.log.Put(positions, d.id, p.encode()); err != nil {
-		d.log.Error("could not store the state of a webhook", "err", err)
-		d.saved = time.Now()
-		return
-	}
-	d.dirty, d.moved, d.saved = false, false, time.Now()
 }

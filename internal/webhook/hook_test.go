@@ -214,21 +214,76 @@ func TestZammad(t *testing.T) {
 		for i, s := range tt.steps {
 			seq++
 			data, _ := json.Marshal(map[string]string{"type": s.kind, "device": s.device, "call": "9", "link": "pbx", "caller": tt.caller, "called": tt.called, "state": s.state, "cause": s.cause})
-			body, about := c.next(&eventlog.Entry{Seq: seq, Device: s.device, Kind: s.kind, Data: data})
-			if strings.Contains(s.want, newCall) {
+			made := c.next(&eventlog.Entry{Seq: seq, Device: s.device, Kind: s.kind, Data: data})
+			if strings.Contains(s.want, `"newCall"`) {
 				begun = fmt.Sprintf("pbx-9-%d", seq)
 			}
-			if want := strings.Replace(s.want, "ID", begun, 1); string(body) != want || body != nil && about != "pbx/9" {
-				t.Errorf("%s, step %d: %s of %s\nwant %s", tt.name, i, body, about, want)
+			if want := strings.Replace(s.want, "ID", begun, 1); len(made) > 1 || len(made) == 1 && (string(made[0].body) != want || made[0].call != begun) || len(made) == 0 && want != "" {
+				t.Errorf("%s, step %d: %s\nwant %s", tt.name, i, made, want)
 			}
 		}
-		if len(c.known) > 0 {
-			t.Errorf("%s: %d calls stay", tt.name, len(c.known))
+		if len(c.begun)+len(c.views) > 0 {
+			t.Errorf("%s: %d calls stay", tt.name, len(c.begun))
 		}
 	}
 	for _, text := range []string{`{`, `{}`, `{"call":5}`, `{"type":"delivered","state":"alerting","called":"1"}`} {
-		if body, _ := (&calls{}).next(&eventlog.Entry{Data: []byte(text)}); body != nil {
-			t.Errorf("%s: %s", text, body)
+		if made := (&calls{}).next(&eventlog.Entry{Data: []byte(text)}); made != nil {
+			t.Errorf("%s: %s", text, made)
+		}
+	}
+}
+
+// After a transfer, or a conference, the call of each device that stays goes on under another identifier, in whatever
+// order devices learn of it, and each call ends once.
+func TestZammadTransfer(t *testing.T) {
+	for name, order := range map[string][]string{"transferring first": {"101", "102"}, "transferring last": {"102", "101"}} {
+		for _, joined := range []string{"1", "2", "3"} { // the identifier of the new call
+			for _, conference := range []bool{false, true} {
+				c, seq := calls{}, uint64(0)
+				var made []string
+				event := func(device, kind, call, caller, called, state, csta string) {
+					seq++
+					data := fmt.Sprintf(`{"type":%q,"call":%q,"link":"pbx","caller":%q,"called":%q,"state":%q,"csta":%s}`, kind, call, caller, called, state, csta)
+					for _, r := range c.next(&eventlog.Entry{Seq: seq, Device: device, Kind: kind, Data: []byte(data)}) {
+						var v zammadEvent
+						if err := json.Unmarshal(r.body, &v); err != nil || v.CallID != r.call {
+							t.Fatalf("%s %v", r.body, err)
+						}
+						made = append(made, v.Event+" "+v.CallID+" "+v.Cause)
+					}
+				}
+				event("101", "delivered", "1", "5", "101", "alerting", "{}")
+				event("101", "established", "1", "5", "101", "connected", "{}")
+				event("101", "held", "1", "5", "101", "hold", "{}")
+				event("101", "originated", "2", "101", "102", "connected", "{}")
+				event("102", "delivered", "2", "101", "102", "alerting", "{}")
+				event("101", "established", "2", "101", "102", "connected", "{}")
+				event("102", "established", "2", "101", "102", "connected", "{}")
+				kind, message := "transfered", `{"TransferedEvent":{"primaryOldCall":{"callID":"1","deviceID":"101"},"secondaryOldCall":{"callID":"2","deviceID":"101"}}}`
+				if conference {
+					kind, message = "conferenced", strings.ReplaceAll(message, "Transfered", "Conferenced")
+				}
+				for _, device := range order {
+					switch {
+					case device == "102" || conference:
+						event(device, kind, joined, "5", device, "connected", message)
+					default:
+						event(device, kind, "1", "5", "101", "null", message)
+					}
+				}
+				if conference {
+					event("101", "connectionCleared", joined, "5", "101", "null", "{}")
+				}
+				event("102", "held", joined, "5", "102", "hold", "{}")
+				event("102", "connectionCleared", joined, "5", "102", "null", "{}")
+				want := []string{"newCall pbx-1-1 ", "answer pbx-1-1 ", "newCall pbx-2-4 ", "answer pbx-2-4 ", "hangup pbx-1-1 normalClearing", "hangup pbx-2-4 normalClearing"}
+				if !slices.Equal(made, want) {
+					t.Errorf("%s, %s, conference %v: %q", name, joined, conference, made)
+				}
+				if len(c.views)+len(c.begun) > 0 {
+					t.Errorf("%s, %s, conference %v: %d calls stay", name, joined, conference, len(c.begun))
+				}
+			}
 		}
 	}
 }
@@ -239,14 +294,14 @@ func TestZammadLimits(t *testing.T) {
 	for n := range 3 * mostCalls {
 		c.next(&eventlog.Entry{Seq: uint64(n), Device: "1", Data: fmt.Appendf(nil, `{"type":"delivered","state":"alerting","call":"%d","called":"1"}`, n)})
 	}
-	if len(c.known) > mostCalls || len(c.order) > 2*mostCalls {
-		t.Errorf("%d calls, %d in order", len(c.known), len(c.order))
+	if len(c.views) > mostCalls || len(c.begun) > mostCalls || len(c.order) > mostCalls {
+		t.Errorf("%d views, %d calls, %d in order", len(c.views), len(c.begun), len(c.order))
 	}
 	last := fmt.Sprint(3*mostCalls - 1)
 	for n := range 2 * mostParties {
 		c.next(&eventlog.Entry{Seq: 1, Device: fmt.Sprint(n), Data: fmt.Appendf(nil, `{"type":"delivered","state":"alerting","call":"%s","called":"1"}`, last)})
 	}
-	if n := len(c.known["/"+last].devices); n > mostParties {
+	if n := len(c.begun["/"+last].views); n != mostParties {
 		t.Errorf("%d devices in a call", n)
 	}
 }

@@ -3,6 +3,7 @@ package webhook
 import (
 	"encoding/json"
 	"slices"
+	"time"
 )
 
 // position is how far a hook is, as the log's file has it.
@@ -44,4 +45,66 @@ func unpack(differences []uint64) map[uint64]bool {
 		numbers[last] = true
 	}
 	return numbers
+}
+
+// begin reads the position. A new hook begins behind the newest event.
+func (d *delivery) begin() error {
+	_, d.resume = d.sender.log.Bounds()
+	data, err := d.sender.log.Get(positions, d.id)
+	if err != nil {
+		return err
+	}
+	var p position
+	if data == nil {
+		p.Read = d.resume
+		return d.sender.log.Put(positions, d.id, p.encode())
+	}
+	if err := json.Unmarshal(data, &p); err != nil {
+		d.log.Error("could not read the state of a webhook; it begins with the newest event", "err", err)
+		p = position{Read: d.resume}
+	}
+	d.resume, d.old = p.Read, unpack(p.Waiting)
+	d.gone.Store(p.Gone != "" && p.Gone == d.target.hook.URL)
+	return nil
+}
+
+// rewind sets where reading begins.
+func (d *delivery) rewind() {
+	d.read = d.resume
+	for seq := range d.old {
+		d.read = min(d.read, seq-1)
+	}
+	if d.target.hook.Format == Zammad {
+		d.calls = &calls{users: d.target.hook.Users}
+		if first, _ := d.sender.log.Bounds(); first <= d.read+1 {
+			d.read = max(d.read-min(d.read, callsBefore), first-1)
+		}
+	}
+}
+
+// save writes the position if that is due.
+func (d *delivery) save(now bool) {
+	since := time.Since(d.saved)
+	if !now && (!d.dirty || since < savedOften && d.waiting > 0) && (!d.moved || since < savedRarely) {
+		return
+	}
+	p := position{Read: max(d.read, d.resume)}
+	for seq := range d.old {
+		p.Waiting = append(p.Waiting, seq)
+	}
+	for _, r := range d.rows {
+		for _, i := range r.items {
+			p.Waiting = append(p.Waiting, i.seq)
+		}
+	}
+	pack(p.Waiting)
+	if d.gone.Load() {
+		p.Gone = d.target.hook.URL
+	}
+	if err := d.sender.log.Put(positions, d.id, p.encode()); err != nil {
+		d.log.Error("could not store the state of a webhook", "err", err)
+		d.saved = time.Now()
+		return
+	}
+	d.dirty, d.moved, d.saved = false, false, time.Now()
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/eventlog"
 )
 
 // fake returns a sender with a log in memory whose hook crm sends to a function, for tests with false time. respond
@@ -297,6 +299,38 @@ func TestLost(t *testing.T) {
 		}
 		if s := b.status("crm"); s.Delivered != 2 || s.Dead > 0 || s.Lost != 1 || s.Waiting > 0 || !strings.Contains(b.said.String(), "webhook missed events: they had left the event log") {
 			t.Errorf("%+v", s)
+		}
+		b.stop()
+		_ = b.events.Close()
+	})
+}
+
+// A panic ends a delivery for a while only.
+func TestPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []int
+		b := fake(t, func(g got) int {
+			seen = append(seen, g.n)
+			return http.StatusOK
+		})
+		defects := 0
+		b.filter = func(string, eventlog.Entry) bool {
+			if defects++; defects == 1 {
+				panic("test")
+			}
+			return true
+		}
+		if _, err := b.Add(Hook{Name: "own", URL: "https://crm.example/", Owner: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Set(nil); err != nil {
+			t.Fatal(err)
+		}
+		b.add("100")
+		b.add("100")
+		settle(time.Hour)
+		if !slices.Equal(seen, []int{1, 2}) || !strings.Contains(b.said.String(), "panic") {
+			t.Error(seen, b.said.String())
 		}
 		b.stop()
 		_ = b.events.Close()

@@ -10,26 +10,38 @@ import (
 
 // calls makes requests of Zammad's generic CTI of the events of calls. For Zammad a call begins, is answered and ends
 // once, whatever the number of our devices in it, so calls remembers calls that have begun. It gets all events of the
-// devices of a hook in order.
+// devices of a hook in order. A device that stays in a call after a transfer or conference has a new identifier of it,
+// sooner or later than the others; so calls looks at each device by itself.
 type calls struct {
 	users map[string]string
-	known map[string]*call // by link and call
-	order []string         // of known, the oldest first; may name calls that have ended
+	views map[view]*call
+	begun map[string]*call // by link and call: what another device that comes into a call is in
+	order []*call          // the oldest first; calls that have ended may be among them
 }
+
+// view is a call as one device sees it.
+type view struct{ call, device string }
 
 // call is a call that has begun.
 type call struct {
 	id                  string // unique
 	from, to, direction string
 	answered            bool
-	failure             string          // why it will end
-	devices             map[string]bool // ours that take part
+	failure             string // why it will end
+	views               map[view]bool
+	names               map[string]bool // that it has in calls.begun
 }
 
 const (
 	mostCalls   = 10_000 // that are remembered; the oldest is forgotten first
 	mostParties = 1000   // devices of ours in a call
 )
+
+// request is a request to Zammad about a call.
+type request struct {
+	call string
+	body []byte
+}
 
 // zammadEvent is a request to Zammad.
 type zammadEvent struct {
@@ -65,75 +77,155 @@ var zammadCause = map[string]string{
 
 const hangupForwarded = "forwarded"
 
-// next returns the body of a request for an event, and the call that it is about; nil if Zammad need not know.
-func (c *calls) next(e *eventlog.Entry) (body []byte, about string) {
+// next returns the requests that an event causes.
+func (c *calls) next(e *eventlog.Entry) []request {
 	var v struct {
 		Type, Call, Link, Caller, Called, State, Cause string
+		CSTA                                           json.RawMessage
 	}
 	if json.Unmarshal(e.Data, &v) != nil || v.Call == "" {
-		return nil, ""
+		return nil
 	}
-	about = v.Link + "/" + v.Call
-	known := c.known[about]
-	if known == nil {
-		if known = begins(v.Type, v.State); known == nil || v.Called == "" { // not dialled yet
-			return nil, ""
-		}
-		known.id = fmt.Sprintf("%s-%s-%d", v.Link, v.Call, e.Seq) // a switch can use the identifier of a call again
-		known.from, known.to = number(v.Caller), number(v.Called)
-		known.devices[e.Device] = true
-		c.remember(about, known)
-		return c.encode(newCall, known, e.Device, ""), about
+	name := v.Link + "/" + v.Call
+	seen := view{name, e.Device}
+	var made []request
+	add := func(event string, of *call, cause string) {
+		made = append(made, request{of.id, c.encode(event, of, e.Device, cause)})
 	}
 	gone := v.State == "null"
-	if gone {
-		delete(known.devices, e.Device)
-	} else if len(known.devices) < mostParties {
-		known.devices[e.Device] = true
+	left := c.joined(seen, v.Link, v.CSTA, gone)
+	known := c.views[seen]
+	switch {
+	case known != nil:
+	case gone:
+	case c.begun[name] != nil:
+		known = c.begun[name]
+		c.enter(known, seen)
+	case v.Called != "": // otherwise it is not dialled yet
+		if known = begins(v.Type, v.State); known != nil {
+			known.id = fmt.Sprintf("%s-%s-%d", v.Link, v.Call, e.Seq) // a switch can use the identifier of a call again
+			known.from, known.to = number(v.Caller), number(v.Called)
+			c.order = append(c.order, known)
+			c.enter(known, seen)
+			c.forget()
+			add(newCall, known, "")
+		}
 	}
 	switch {
+	case known == nil:
 	case v.Type == "established" && !known.answered && !gone:
 		known.answered = true
-		return c.encode(answer, known, e.Device, ""), about
+		add(answer, known, "")
 	case v.Type == "failed":
 		known.failure = zammadCause[v.Cause]
-	case gone && len(known.devices) == 0:
-		delete(c.known, about)
-		cause := zammadCause[v.Cause]
-		switch {
-		case known.answered:
-			cause = "normalClearing"
-		case known.failure != "":
-			cause = known.failure
-		case cause == "":
-			cause = "cancel"
-		}
-		return c.encode(hangup, known, e.Device, cause), about
+	case gone:
+		c.leave(known, seen)
+		left = append(left, known)
 	}
-	return nil, ""
+	for _, over := range left {
+		if len(over.views) == 0 {
+			c.end(over)
+			add(hangup, over, over.why(v.Cause))
+		}
+	}
+	return made
+}
+
+// why returns Zammad's cause for the end of a call.
+func (c *call) why(cause string) string {
+	switch {
+	case c.answered:
+		return "normalClearing"
+	case c.failure != "":
+		return c.failure
+	case zammadCause[cause] != "":
+		return zammadCause[cause]
+	}
+	return "cancel"
+}
+
+// joined moves a device from the calls that a transfer or conference joins to the new one, and returns calls that it has
+// left.
+func (c *calls) joined(now view, link string, csta []byte, gone bool) (left []*call) {
+	var events map[string]struct {
+		PrimaryOldCall, SecondaryOldCall struct{ CallID string }
+	}
+	if json.Unmarshal(csta, &events) != nil {
+		return nil
+	}
+	for _, event := range events {
+		stays := !gone
+		for _, id := range []string{event.PrimaryOldCall.CallID, event.SecondaryOldCall.CallID} {
+			was := view{link + "/" + id, now.device}
+			old := c.views[was]
+			if id == "" || old == nil {
+				continue
+			}
+			c.leave(old, was)
+			if stays {
+				c.enter(old, now)
+				stays = false
+			} else {
+				left = append(left, old)
+			}
+		}
+	}
+	return left
+}
+
+// enter has a device take part in a call.
+func (c *calls) enter(known *call, seen view) {
+	if c.views == nil {
+		c.views, c.begun = map[view]*call{}, map[string]*call{}
+	}
+	if len(known.views) >= mostParties {
+		return
+	}
+	known.views[seen] = true
+	c.views[seen] = known
+	if c.begun[seen.call] == nil {
+		c.begun[seen.call] = known
+		known.names[seen.call] = true
+	}
+}
+
+func (c *calls) leave(known *call, seen view) {
+	delete(known.views, seen)
+	delete(c.views, seen)
+}
+
+// end forgets a call.
+func (c *calls) end(known *call) {
+	for seen := range known.views {
+		delete(c.views, seen)
+	}
+	for name := range known.names {
+		delete(c.begun, name)
+	}
+	known.views, known.names = nil, nil
+}
+
+// forget limits how many calls are remembered.
+func (c *calls) forget() {
+	for len(c.order) > mostCalls {
+		c.end(c.order[0])
+		c.order[0] = nil
+		c.order = c.order[1:]
+	}
 }
 
 // begins returns the call that an event begins; nil if it begins none.
 func begins(kind, state string) *call {
+	begun := &call{views: map[view]bool{}, names: map[string]bool{}}
 	switch {
 	case kind == "delivered" && state == "alerting":
-		return &call{direction: inbound, devices: map[string]bool{}}
+		begun.direction = inbound
 	case (kind == "delivered" || kind == "originated" || kind == "networkReached") && state == "connected":
-		return &call{direction: outbound, devices: map[string]bool{}}
+		begun.direction = outbound
+	default:
+		return nil
 	}
-	return nil
-}
-
-func (c *calls) remember(about string, begun *call) {
-	if c.known == nil {
-		c.known = map[string]*call{}
-	}
-	c.known[about] = begun
-	c.order = append(c.order, about)
-	for len(c.known) > mostCalls || len(c.order) > 2*mostCalls {
-		delete(c.known, c.order[0])
-		c.order = c.order[1:]
-	}
+	return begun
 }
 
 // number returns a number as Zammad has them.

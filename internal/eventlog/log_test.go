@@ -269,6 +269,15 @@ func TestAge(t *testing.T) {
 		if got, gaps := all(t, l, first+4999); gaps > 0 || len(got) > 0 {
 			t.Error(got, gaps)
 		}
+		if path != "" {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			l = start(t, path, Limits{Age: time.Hour})
+			if from, to := l.Bounds(); from != first+5000 || to != from-1 {
+				t.Errorf("opened again: %d to %d", from-first, to-first)
+			}
+		}
 		if n := add(t, l, 5000, 5001); n != first+5000 {
 			t.Errorf("the next has number %d", n-first)
 		}

@@ -2,13 +2,10 @@ package eventlog
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
-	"log/slog"
 	"os"
 	"runtime/debug"
 	"syscall"
@@ -41,14 +38,16 @@ var (
 	entriesBucket = []byte("entries")
 	valuesBucket  = []byte("values")
 	notesBucket   = []byte("notes")
-	bootNote      = []byte("boot")
+	bootNote      = []byte("boot") // in which run of the machine an unsynced log was written
+	keptNote      = []byte("kept") // what there is, which shows whether all of it can be found
 )
 
 const (
 	lockTimeout = 100 * time.Millisecond
-	salvageOnce = 10_000  // entries in a transaction of salvage
-	readAtOnce  = 1 << 20 // octets that one read returns before it stops
-	head        = 16      // octets of an entry before its texts: checksum, time, lengths of device and kind
+	newFile     = 64 << 10 // a larger file has been written to
+	salvageOnce = 10_000   // entries in a transaction of salvage
+	readAtOnce  = 1 << 20  // octets that one read returns before it stops
+
 )
 
 // errDamaged says that a file is no event log, or not whole.
@@ -96,94 +95,6 @@ func database(path string, options bbolt.Options) (db *bbolt.DB, err error) {
 	return nil, err
 }
 
-// open opens or creates the file of a log.
-func open(path string, unsynced bool, log *slog.Logger) (*store, error) {
-	s, suspect, err := attempt(path, unsynced)
-	if suspect != nil {
-		var aside string
-		if aside, err = setAside(path); err != nil {
-			return nil, err
-		}
-		if s, _, err = attempt(path, unsynced); err != nil {
-			return nil, err
-		}
-		entries, values, whole := s.salvage(aside)
-		if errors.Is(suspect, errDamaged) || !whole {
-			log.Error("event log is damaged; beginning a new one", "file", path, "aside", aside, "err", suspect, "entries", entries, "values", values)
-		} else {
-			_ = os.Remove(aside)
-			log.Warn("event log may lack events", "file", path, "reason", suspect)
-		}
-		s.next = fresh(s.next - 1)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if _, err := os.Stat(s.mark()); err == nil {
-		log.Warn("event log may lack events", "file", path, "reason", "it could not be written before the program ended")
-		s.next = fresh(s.next - 1)
-		_ = os.Remove(s.mark())
-	}
-	return s, nil
-}
-
-// errPower is why an unsynced file is not trusted although it can be read.
-var errPower = errors.New("the machine stopped before the file was closed")
-
-// attempt opens a file and reads all of it. suspect says why the file must be replaced; it is closed then.
-func attempt(path string, unsynced bool) (s *store, suspect, err error) {
-	db, err := database(path, bbolt.Options{NoSync: unsynced, NoGrowSync: unsynced})
-	if errors.Is(err, errDamaged) {
-		return nil, err, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	s = &store{db: db, path: path}
-	var old []byte
-	boot := bootID()
-	err = guard(func() error {
-		if err := os.Chmod(path, 0o600); err != nil {
-			return err
-		}
-		return db.Update(func(tx *bbolt.Tx) error {
-			for _, name := range [][]byte{entriesBucket, valuesBucket, notesBucket} {
-				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-					return err
-				}
-			}
-			notes := tx.Bucket(notesBucket)
-			if old = bytes.Clone(notes.Get(bootNote)); !unsynced {
-				return notes.Delete(bootNote)
-			}
-			return notes.Put(bootNote, boot)
-		})
-	})
-	s.boot = unsynced
-	if err == nil {
-		err = guard(s.walk)
-	}
-	if err == nil && old != nil && !bytes.Equal(old, boot) {
-		err = errPower
-	}
-	if err == nil {
-		return s, nil, nil
-	}
-	_ = guard(db.Close)
-	if errors.Is(err, errDamaged) || errors.Is(err, errPower) {
-		return nil, err, nil
-	}
-	return nil, nil, err
-}
-
-// bootID identifies the run of the machine; if it has no identity, a new one each time.
-func bootID() []byte {
-	if id, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
-		return id
-	}
-	return []byte(rand.Text())
-}
-
 // walk reads all entries, and the keys of all values.
 func (s *store) walk() error {
 	return s.db.View(func(tx *bbolt.Tx) error {
@@ -200,6 +111,13 @@ func (s *store) walk() error {
 			s.kept.add(&e)
 			s.next = e.Seq + 1
 		}
+		note := tx.Bucket(notesBucket).Get(keptNote)
+		if len(note) == 8+8+8 && s.kept.count == 0 {
+			s.next = binary.BigEndian.Uint64(note)
+		}
+		if (note != nil || s.kept.count > 0) && !bytes.Equal(note, s.kept.note(s.next)) {
+			return fmt.Errorf("%w: entries are missing", errDamaged)
+		}
 		values := tx.Bucket(valuesBucket)
 		return values.ForEachBucket(func(name []byte) error {
 			return values.Bucket(name).ForEach(func(_, _ []byte) error { return nil })
@@ -215,71 +133,16 @@ func (k *kept) add(e *Entry) {
 	k.octets += e.size()
 }
 
+// note returns what the file says about the entries: the number of the next one, how many there are, and their size.
+func (k *kept) note(next uint64) []byte {
+	b := binary.BigEndian.AppendUint64(nil, next)
+	b = binary.BigEndian.AppendUint64(b, uint64(k.count))
+	return binary.BigEndian.AppendUint64(b, uint64(k.octets))
+}
+
 // exceeds reports whether the oldest entry must go.
 func (k *kept) exceeds(limits Limits, now time.Time) bool {
 	return k.count > 0 && (k.count > limits.Entries || k.octets > limits.Octets || k.since.Before(now.Add(-limits.Age)))
-}
-
-// setAside gives a damaged file another name, and returns that.
-func setAside(path string) (string, error) {
-	aside := path + ".damaged-" + time.Now().UTC().Format("20060102T150405.000000")
-	return aside, os.Rename(path, aside)
-}
-
-// salvage adds what can be read of a damaged file, and reports whether that was all.
-func (s *store) salvage(path string) (entries, values int, whole bool) {
-	old, err := database(path, bbolt.Options{ReadOnly: true})
-	if err != nil {
-		return 0, 0, false
-	}
-	defer func() { _ = guard(old.Close) }()
-	var found []Entry
-	last := uint64(0)
-	add := func() {
-		if _, err := s.write(found, nil, Limits{}); err == nil {
-			entries += len(found)
-		} else {
-			whole = false
-		}
-		found = nil
-	}
-	whole = true
-	err = guard(func() error {
-		return old.View(func(tx *bbolt.Tx) error {
-			c := tx.Bucket(entriesBucket).Cursor()
-			for k, v := c.First(); k != nil; k, v = c.Next() {
-				e, err := decode(k, v)
-				if err != nil || e.Seq <= last {
-					whole = false
-					continue
-				}
-				last = e.Seq
-				if found = append(found, e); len(found) == salvageOnce {
-					add()
-				}
-			}
-			return nil
-		})
-	})
-	whole = whole && err == nil
-	add()
-	var puts []put
-	err = guard(func() error {
-		return old.View(func(tx *bbolt.Tx) error {
-			all := tx.Bucket(valuesBucket)
-			return all.ForEachBucket(func(name []byte) error {
-				return all.Bucket(name).ForEach(func(k, v []byte) error {
-					puts = append(puts, put{bucket: string(name), key: string(k), value: append([]byte{}, v...)})
-					return nil
-				})
-			})
-		})
-	})
-	whole = whole && err == nil
-	if _, err := s.write(nil, puts, Limits{}); err != nil {
-		return entries, 0, false
-	}
-	return entries, len(puts), whole
 }
 
 // mark is the name of an empty file that exists while readers have got entries that are not in the file.
@@ -325,6 +188,9 @@ func (s *store) write(entries []Entry, puts []put, limits Limits) (more bool, er
 				if more, err = trim(b, &now, limits, 2*len(entries)+atLeast); err != nil {
 					return err
 				}
+			}
+			if err := tx.Bucket(notesBucket).Put(keptNote, now.note(next)); err != nil {
+				return err
 			}
 			for _, p := range puts {
 				if err := store1(tx, p); err != nil {
@@ -389,46 +255,3 @@ func (s *store) read(from, last uint64, most int) (entries []Entry, err error) {
 	})
 	return entries, err
 }
-
-func key(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
-
-var checksums = crc32.MakeTable(crc32.Castagnoli)
-
-// encode returns an entry as it is in the file.
-func encode(e *Entry) []byte {
-	b := make([]byte, 4, head+len(e.Device)+len(e.Kind)+len(e.Data))
-	b = binary.BigEndian.AppendUint64(b, uint64(e.Time.UnixNano()))
-	b = binary.BigEndian.AppendUint16(b, uint16(len(e.Device)))
-	b = binary.BigEndian.AppendUint16(b, uint16(len(e.Kind)))
-	b = append(b, e.Device...)
-	b = append(b, e.Kind...)
-	b = append(b, e.Data...)
-	binary.BigEndian.PutUint32(b, checksum(key(e.Seq), b))
-	return b
-}
-
-// checksum returns the checksum of an entry that stands under a key.
-func checksum(k, v []byte) uint32 {
-	return crc32.Update(crc32.Checksum(k, checksums), checksums, v[4:])
-}
-
-// decode reads an entry. It keeps nothing of its arguments.
-func decode(k, v []byte) (Entry, error) {
-	if len(k) != 8 || len(v) < head || checksum(k, v) != binary.BigEndian.Uint32(v) {
-		return Entry{}, fmt.Errorf("%w: an entry has a wrong checksum", errDamaged)
-	}
-	device, kind := int(binary.BigEndian.Uint16(v[12:])), int(binary.BigEndian.Uint16(v[14:]))
-	texts := v[head:]
-	if device+kind > len(texts) {
-		return Entry{}, fmt.Errorf("%w: an entry is too short", errDamaged)
-	}
-	return Entry{
-		Seq:    binary.BigEndian.Uint64(k),
-		Time:   entryTime(v),
-		Device: string(texts[:device]),
-		Kind:   string(texts[device : device+kind]),
-		Data:   bytes.Clone(texts[device+kind:]),
-	}, nil
-}
-
-func entryTime(v []byte) time.Time { return time.Unix(0, int64(binary.BigEndian.Uint64(v[4:]))) }

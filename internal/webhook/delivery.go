@@ -17,7 +17,7 @@ const (
 	atATime     = 4
 	mostWaiting = 10_000
 	rowsDown    = 5
-	patience    = 24 * time.Hour
+	patience    = 23 * time.Hour // the log has the event as long, by default an hour longer
 	triesOthers = 10
 	triesBad    = 3
 	firstPause  = time.Second
@@ -26,6 +26,7 @@ const (
 	savedOften  = 500 * time.Millisecond // between writes of the position after deliveries
 	savedRarely = 10 * time.Second       // and without
 	lastWords   = 2 * time.Second        // for requests under way when the delivery stops
+	looks       = time.Minute            // between looks at the age of what waits
 	callsBefore = 20_000                 // events read again at the start to learn which calls Zammad knows
 )
 
@@ -60,6 +61,7 @@ type delivery struct {
 	failing map[string]bool // rows that have failed since the last success; at most rowsDown
 	rounds  int             // requests that have failed since the receiver is down
 	success time.Time       // the last one
+	looked  time.Time       // at the age of what waits
 	results chan attempt
 	dirty   bool // delivered since the position was saved
 	moved   bool // read since then
@@ -111,6 +113,7 @@ func (d *delivery) deliver(ctx context.Context) {
 	for open := true; open && !d.gone.Load(); {
 		grown := d.sender.log.Grown()
 		open = d.fill()
+		d.expire(time.Now())
 		d.launch(sending, &group)
 		d.save(false)
 		d.counts.waiting.Store(int64(d.waiting))
@@ -226,6 +229,7 @@ func (d *delivery) launch(ctx context.Context, group *sync.WaitGroup) {
 		}
 		heap.Pop(&d.due)
 		d.busy++
+		r.busy = true
 		first, entry := r.items[0], r.entry
 		group.Go(func() {
 			a := attempt{row: r, entry: entry}
@@ -258,6 +262,7 @@ func (d *delivery) try(ctx context.Context, first item, a *attempt) {
 func (d *delivery) finish(a attempt) {
 	d.busy--
 	r, now := a.row, time.Now()
+	r.busy = false
 	switch {
 	case a.reason != "":
 		d.fail(a, now)
@@ -296,7 +301,7 @@ func (d *delivery) shift(r *row, now time.Time) {
 		delete(d.rows, r.key)
 		return
 	}
-	r.attempts, r.reason, r.entry, r.due = 0, "", nil, now
+	r.attempts, r.entry, r.due = 0, nil, now
 	heap.Push(&d.due, r)
 }
 
@@ -315,7 +320,7 @@ func (d *delivery) fail(a attempt, now time.Time) {
 	if r.attempts++; r.attempts == 1 {
 		r.failed = now
 	}
-	r.entry, r.reason = a.entry, a.reason
+	r.entry = a.entry
 	if len(d.failing) < rowsDown && !a.refused { // a receiver that refuses what an event says is not down
 		d.failing[r.key] = true
 	}
@@ -333,6 +338,48 @@ func (d *delivery) fail(a attempt, now time.Time) {
 	d.counts.retried.Add(1)
 	r.due = now.Add(backOff(r.attempts))
 	heap.Push(&d.due, r)
+}
+
+// expire makes dead letters of what has waited too long for a receiver that does not take it.
+func (d *delivery) expire(now time.Time) {
+	if len(d.failing) == 0 || now.Sub(d.looked) < looks {
+		return
+	}
+	d.looked = now
+	d.due = d.due[:0]
+	for _, r := range d.rows {
+		if r.busy {
+			continue
+		}
+		for len(r.items) > 0 && (r.attempts > 0 || d.down()) && now.Sub(r.items[0].at) >= patience {
+			d.expired(r)
+			r.items, r.attempts, r.entry, r.due = r.items[1:], 0, nil, now
+			d.waiting--
+			d.dirty = true
+		}
+		if len(r.items) == 0 {
+			delete(d.rows, r.key)
+		} else {
+			d.due = append(d.due, r)
+		}
+	}
+	heap.Init(&d.due)
+}
+
+// expired buries the first item of a row.
+func (d *delivery) expired(r *row) {
+	first, entry := r.items[0], r.entry
+	if entry == nil {
+		if found, _, err := d.sender.log.Read(first.seq-1, 1); err == nil && len(found) > 0 && found[0].Seq == first.seq {
+			entry = &found[0]
+		}
+	}
+	reason := d.reason.Load()
+	if entry == nil || reason == nil {
+		d.counts.lost.Add(1)
+		return
+	}
+	d.bury(entry, first.body, r.attempts, *reason)
 }
 
 func later(a, b time.Time) time.Time {
@@ -353,6 +400,9 @@ func (d *delivery) idle() time.Duration {
 		}
 	}
 	wait := time.Until(until)
+	if len(d.failing) > 0 {
+		wait = min(wait, time.Until(d.looked.Add(looks)))
+	}
 	if d.dirty {
 		wait = min(wait, time.Until(d.saved.Add(savedOften)))
 	} else if d.moved {

@@ -9,8 +9,8 @@
 // # Failure
 //
 // Only a response 2xx is a success. Otherwise the event is sent again, after a second at first, at most every 10
-// minutes, or when Retry-After says so. It becomes a dead letter a day after it happened; after 10 attempts if the
-// receiver takes other events meanwhile; and after 3 if the receiver refuses its content (400, 413, 414, 415, 422).
+// minutes, or when Retry-After says so. It becomes a dead letter 23 hours after it happened; after 10 attempts
+// if the receiver takes other events meanwhile; and after 3 if the receiver refuses its content (400, 413, 414, 415, 422).
 // While 5 rows fail and none succeeds, the receiver counts as down and gets one request at a time. A response 410
 // disables the hook.
 //

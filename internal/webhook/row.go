@@ -14,7 +14,7 @@ type row struct {
 	due      time.Time
 	attempts int // of the first item
 	failed   time.Time
-	reason   string
+	busy     bool            // a request is under way
 	entry    *eventlog.Entry // the first item, after it has failed
 }
 

@@ -84,6 +84,42 @@ func TestDown(t *testing.T) {
 	})
 }
 
+// When a receiver is down for too long, each event that has waited so long is a dead letter, and no other.
+func TestExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := true
+		seen := map[string][]int{}
+		b := fake(t, func(g got) int {
+			if down {
+				return http.StatusBadGateway
+			}
+			seen[g.device] = append(seen[g.device], g.n)
+			return http.StatusOK
+		})
+		for range 2 {
+			for n := range 100 {
+				b.add(fmt.Sprint(n))
+			}
+		}
+		settle(time.Hour)
+		for n := range 100 {
+			b.add(fmt.Sprint(n))
+		}
+		settle(patience - time.Hour + 2*looks)
+		down = false
+		settle(longPause)
+		letters, err := b.Dead("", "crm")
+		if len(letters) != 200 || err != nil || !strings.HasPrefix(letters[199].Reason, "502") {
+			t.Error(len(letters), err)
+		}
+		if s := b.status("crm"); s.Delivered != 100 || s.Dead != 200 || s.Lost+s.Waiting > 0 || len(seen) != 100 || !slices.Equal(seen["7"], []int{3}) {
+			t.Errorf("%+v, %v", s, seen["7"])
+		}
+		b.stop()
+		_ = b.events.Close()
+	})
+}
+
 // After a day an event is a dead letter, and the next one has its turn.
 func TestDay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -96,17 +132,17 @@ func TestDay(t *testing.T) {
 			return status
 		})
 		b.add("100")
-		settle(23 * time.Hour)
+		settle(patience - time.Hour)
 		b.add("100")
 		if letters, err := b.Dead("", "crm"); len(letters) > 0 || err != nil {
 			t.Error(letters, err)
 		}
-		settle(time.Hour + longPause)
+		settle(time.Hour + looks)
 		letters, err := b.Dead("", "crm")
 		if len(letters) != 1 || err != nil || letters[0].Device != "100" || letters[0].Type != "delivered" || letters[0].Attempts < 50 || !strings.HasPrefix(letters[0].Reason, "500 Internal Server Error") {
 			t.Fatal(letters, err)
 		}
-		if age := letters[0].Died.Sub(letters[0].Time); age < patience || age > patience+longPause {
+		if age := letters[0].Died.Sub(letters[0].Time); age < patience || age > patience+looks {
 			t.Error(age)
 		}
 		if err := b.Replay(t.Context(), "", "crm", letters[0].ID); err == nil || !strings.HasPrefix(err.Error(), "500") {

@@ -248,16 +248,22 @@ func (s *Session) ownIn(service string, c uacsta.Connection) (uacsta.ConnectionI
 	if c.CallID() == "" {
 		return uacsta.ConnectionID{}, false
 	}
+	return Only(s.rightsIn(service, c.Name(), c.CallID()))
+}
+
+// rightsIn returns the connections that a callID alone may stand for in an element of a service's request, and on which
+// the client has a right.
+func (s *Session) rightsIn(service, element, callID string) []Candidate {
 	var own []Candidate
 	for _, t := range s.proxy.list() {
-		for _, x := range t.candidates(service, c.Name(), c.CallID(), "") {
+		for _, x := range t.candidates(service, element, callID, "") {
 			n, err := s.proxy.numbers().Parse(x.ID.DeviceID.ID, "")
 			if of := s.proxy.static(x.ID.CallID, n); err == nil && s.proxy.route(of) == t && s.may(ActionOf(service), of) {
 				own = append(own, Candidate{uacsta.Conn(x.ID.CallID, n.String()), x.Fits})
 			}
 		}
 	}
-	return Only(own)
+	return own
 }
 
 // settleCall makes a connection with a device the one that it stands for: the call may have become another one, in which

@@ -115,6 +115,15 @@ func (s *Session) View(device string) (View, error) {
 	return v, nil
 }
 
+// In returns the connections that the client has a right to observe in a call, as far as the core and the link know them.
+func (s *Session) In(callID string) []uacsta.ConnectionID {
+	var list []uacsta.ConnectionID
+	for _, x := range s.rightsIn(uacsta.NameSnapshotCall, "snapshotObject", callID) {
+		list = append(list, x.ID)
+	}
+	return list
+}
+
 // MayObserve reports whether the client may observe a device, by its canonical number.
 func (s *Session) MayObserve(device string) bool {
 	n, err := s.proxy.numbers().Parse(device, "")

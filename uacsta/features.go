@@ -1,6 +1,7 @@
 package uacsta
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -83,6 +84,21 @@ func CapabilityName(message string) string {
 		return name
 	}
 	return strings.ToLower(message[:1]) + strings.TrimSuffix(message[1:], eventSuffix)
+}
+
+// Has reports whether a service, by the name of its request, is permitted. The lists spell some services in another way.
+func (p *ServicesPermitted) Has(service string) bool {
+	lists := reflect.ValueOf(p).Elem()
+	for i := range lists.NumField() {
+		list := lists.Field(i)
+		for j := range list.NumField() {
+			name := list.Type().Field(j).Name
+			if same := strings.EqualFold(name, service) || strings.EqualFold(name+"Call", service) || strings.EqualFold(name, CapabilityName(service)); same && list.Field(j).Kind() == reflect.Bool {
+				return list.Field(j).Bool()
+			}
+		}
+	}
+	return false
 }
 
 // MessageOf is the inverse of [CapabilityName]: it returns the name of the request or event, or "" if

@@ -1,0 +1,257 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// client is one caller's session with the core. Requests with the same credentials from the same peer share one.
+type client struct {
+	session *proxy.Session
+	who     caller
+	events  func(*uacsta.Message) // of a WebSocket; nil: nobody listens
+	closed  func(error)           // nil: nobody listens
+
+	mu      sync.Mutex
+	ended   error
+	waiting map[string]chan *uacsta.Message // for the segments of a list, by its reference
+	early   []*uacsta.Message               // segments whose list is not known yet
+}
+
+// maxEarly limits the segments that wait for the response that names their list.
+const maxEarly = 256
+
+// Event implements proxy.Client.
+func (c *client) Event(m *uacsta.Message) {
+	ref := m.Text("serviceCrossRefID")
+	if _, segments := segmented[m.Name()]; segments && ref != "" && c.segment(ref, m) {
+		return
+	}
+	if c.events != nil {
+		c.events(m)
+	}
+}
+
+// segmented are the messages that bring a list in segments.
+var segmented = map[string]struct{}{
+	uacsta.NameSwitchingFunctionDevices: {}, uacsta.NameSnapshotDeviceData: {}, uacsta.NameSnapshotCallData: {},
+}
+
+// segment hands a segment to the request that waits for it. A client that asks by POST /v1/csta over a WebSocket gets the
+// segments itself: it has no request that waits.
+func (c *client) segment(ref string, m *uacsta.Message) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ch := c.waiting[ref]; ch != nil {
+		select {
+		case ch <- m:
+		default: // the request has given up
+		}
+		return true
+	}
+	if c.events != nil || len(c.early) >= maxEarly {
+		return false
+	}
+	c.early = append(c.early, m)
+	return true
+}
+
+// Closed implements proxy.Client.
+func (c *client) Closed(reason error) {
+	c.mu.Lock()
+	c.ended = reason
+	c.mu.Unlock()
+	if c.closed != nil {
+		c.closed(reason)
+	}
+}
+
+// over reports why the core closed the session; nil if it did not.
+func (c *client) over() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
+// do sends a request, a struct of uacsta or a *uacsta.Message, and waits for its response. A refusal is a *uacsta.Error.
+func (c *client) do(ctx context.Context, req any) (*uacsta.Message, error) {
+	m, ok := req.(*uacsta.Message)
+	if !ok {
+		m = uacsta.Encode(req, uacsta.Edition6)
+	}
+	answer := make(chan *uacsta.Message, 1)
+	c.session.Request(m, func(res *uacsta.Message) { answer <- res })
+	select {
+	case res := <-answer:
+		if res != nil && res.Err() != nil {
+			return nil, res.Err()
+		}
+		return res, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// list sends a request whose response may name a list, and calls each for every segment of it.
+func (c *client) list(ctx context.Context, req any, ref func(res *uacsta.Message) string, each func(*uacsta.Message) (last bool, err error)) (*uacsta.Message, error) {
+	res, err := c.do(ctx, req)
+	if err != nil || ref(res) == "" {
+		return res, err
+	}
+	segments := c.wait(ref(res))
+	defer c.done(ref(res))
+	for {
+		select {
+		case m := <-segments:
+			if last, err := each(m); last || err != nil {
+				return res, err
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// maxSegments limits the segments of one list that wait.
+const maxSegments = 2100
+
+func (c *client) wait(ref string) <-chan *uacsta.Message {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch := make(chan *uacsta.Message, maxSegments)
+	var others []*uacsta.Message
+	for _, m := range c.early {
+		if m.Text("serviceCrossRefID") == ref {
+			ch <- m
+		} else {
+			others = append(others, m)
+		}
+	}
+	c.early, c.waiting[ref] = others, ch
+	return ch
+}
+
+func (c *client) done(ref string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.waiting, ref)
+	if len(c.waiting) == 0 {
+		c.early = nil
+	}
+}
+
+// open opens a session for a caller.
+func (s *Server) open(who caller, peer string, place func() proxy.Place, event func(*uacsta.Message), closed func(error)) (*client, error) {
+	c := &client{who: who, events: event, closed: closed, waiting: map[string]chan *uacsta.Message{}}
+	session, err := s.proxy.Open(proxy.Opening{
+		Identity: who.identified.Identity, Reach: who.reach, Peer: name + ":" + peer, Front: name, Addr: who.addr, Names: who.names,
+		Sessions: proxy.SessionsOff, NoLogin: true, Place: place, Valid: who.valid,
+	}, c)
+	if err != nil {
+		return nil, err
+	}
+	c.session = session
+	return c, nil
+}
+
+// idle is how long the session of a caller stays open after its last request.
+const idle = 30 * time.Second
+
+// clients are the sessions of callers that make single requests.
+type clients struct {
+	mu    sync.Mutex
+	table map[[32]byte]*shared
+	ended bool
+}
+
+// shared is a client that several requests use.
+type shared struct {
+	*client
+	users int
+	timer *time.Timer // closes the session after the last request
+}
+
+// borrow returns the session of a caller, and what gives it back.
+func (s *Server) borrow(who caller, r *http.Request) (*client, func(), error) {
+	t := &s.clients
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return nil, nil, errStopping
+	}
+	c := t.table[who.key]
+	if c == nil || c.over() != nil {
+		opened, err := s.open(who, r.RemoteAddr, nil, nil, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		c = &shared{client: opened}
+		t.table[who.key] = c
+	}
+	c.users++
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	return c.client, func() { s.giveBack(who.key, c) }, nil
+}
+
+func (s *Server) giveBack(key [32]byte, c *shared) {
+	t := &s.clients
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c.users--; c.users > 0 {
+		return
+	}
+	if t.ended || c.over() != nil {
+		t.forget(key, c)
+		return
+	}
+	c.timer = time.AfterFunc(idle, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if c.users == 0 {
+			t.forget(key, c)
+		}
+	})
+}
+
+// forget closes a session that nobody uses. The caller holds t.mu.
+func (t *clients) forget(key [32]byte, c *shared) {
+	if t.table[key] == c {
+		delete(t.table, key)
+	}
+	c.session.Close(nil)
+}
+
+// close closes the sessions that nobody uses; the others close after their requests.
+func (t *clients) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
+	for key, c := range t.table {
+		if c.users == 0 {
+			if c.timer != nil {
+				c.timer.Stop()
+			}
+			t.forget(key, c)
+		}
+	}
+}
+
+type clientKey struct{}
+
+// withClient returns a context whose requests are those of a client: they are not identified again.
+func withClient(ctx context.Context, c *client) context.Context {
+	return context.WithValue(ctx, clientKey{}, c)
+}
+
+// clientOf returns the client of a request.
+func clientOf(ctx context.Context) *client {
+	c, _ := ctx.Value(clientKey{}).(*client)
+	return c
+}

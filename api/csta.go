@@ -1,0 +1,135 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"mime"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+func (s *Server) describeCSTA() {
+	op := huma.Operation{
+		OperationID: "csta", Method: http.MethodPost, Path: "/v1/csta", Summary: "Send any request of CSTA", Tags: []string{"csta"}, DefaultStatus: http.StatusOK,
+		Description: "The request and its response are in the JSON form of CSTA, or in CSTA-XML if that is the type of the body. " +
+			"docs/csta has a page for each request. Requests that open something that sends events need a WebSocket (/v1/events).",
+	}
+	huma.Register(s.api, bounded(op), func(ctx context.Context, in *WithBody) (*huma.StreamResponse, error) {
+		ctx, cancel := s.patience(ctx)
+		kind, _, err := mime.ParseMediaType(in.ContentType)
+		if err != nil {
+			cancel()
+			return nil, problem(http.StatusUnsupportedMediaType, "write Content-Type: application/json, or application/xml")
+		}
+		if kind == "application/xml" || kind == "text/xml" || kind == "application/csta+xml" {
+			return &huma.StreamResponse{Body: func(h huma.Context) {
+				defer cancel()
+				s.answerXML(ctx, h, in.RawBody)
+			}}, nil
+		}
+		defer cancel()
+		if kind != "application/json" {
+			return nil, problem(http.StatusUnsupportedMediaType, "write Content-Type: application/json, or application/xml")
+		}
+		out, err := s.csta(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		return &huma.StreamResponse{Body: func(h huma.Context) {
+			h.SetHeader("Content-Type", "application/json")
+			_, _ = h.BodyWriter().Write(out)
+		}}, nil
+	})
+}
+
+// csta carries out a request in JSON.
+func (s *Server) csta(ctx context.Context, in *WithBody) ([]byte, error) {
+	c := clientOf(ctx)
+	req, err := uacsta.ParseJSON(in.RawBody)
+	if err != nil {
+		return nil, unread(err)
+	}
+	if in.DryRun {
+		return json.Marshal(outlook(c, req))
+	}
+	if err := c.alone(req); err != nil {
+		return nil, err
+	}
+	again := req.Clone()
+	res, err := c.do(ctx, req)
+	switch {
+	case err != nil:
+		return nil, s.refusal(ctx, c, &action{service: again.Name()}, "", "", again, err)
+	case res == nil:
+		return []byte("{}"), nil
+	}
+	return json.Marshal(res)
+}
+
+// alone refuses requests that need a session of the client's own.
+func (c *client) alone(req *uacsta.Message) error {
+	switch name := req.Name(); {
+	case name == uacsta.NameStartApplicationSession, name == uacsta.NameStopApplicationSession:
+		return problem(http.StatusUnprocessableEntity, "%s: this interface has no application sessions; say who you are by HTTP", name)
+	case c.events == nil && (proxy.Opens(name+"Response") || name == uacsta.NameGetSwitchingFunctionDevices):
+		return problem(http.StatusUnprocessableEntity, "%s brings events: send it over a WebSocket (GET /v1/events), or use GET /v1/devices", name)
+	}
+	return nil
+}
+
+// answerXML carries out a request in CSTA-XML. The response to one that is refused is CSTA-XML, too.
+func (s *Server) answerXML(ctx context.Context, h huma.Context, document []byte) {
+	c := clientOf(ctx)
+	write := func(status int, m *uacsta.Message) {
+		h.SetHeader("Content-Type", "application/xml")
+		h.SetStatus(status)
+		if m != nil {
+			_, _ = h.BodyWriter().Write(m.Bytes())
+		}
+	}
+	refuse := func(p *Problem) {
+		for name, values := range p.GetHeaders() {
+			h.SetHeader(name, values[0])
+		}
+		h.SetHeader("Content-Type", p.ContentType(""))
+		h.SetStatus(p.Status)
+		_ = json.NewEncoder(h.BodyWriter()).Encode(p)
+	}
+	req, err := uacsta.Parse(document)
+	var unclear *uacsta.Unclear
+	switch {
+	case errors.As(err, &unclear):
+		answer := make(chan *uacsta.Message, 1)
+		c.session.Unclear(unclear, func(m *uacsta.Message) { answer <- m })
+		select {
+		case m := <-answer:
+			write(http.StatusUnprocessableEntity, m)
+		case <-ctx.Done():
+			refuse(explained(ctx.Err()))
+		}
+		return
+	case err != nil:
+		refuse(unread(err))
+		return
+	}
+	if err := c.alone(req); err != nil {
+		refuse(explained(err))
+		return
+	}
+	edition := req.Edition()
+	res, err := c.do(ctx, req)
+	var refusal *uacsta.Error
+	switch {
+	case errors.As(err, &refusal):
+		write(ofCSTA(refusal).Status, uacsta.ErrorMessage(refusal, edition))
+	case err != nil:
+		refuse(explained(err))
+	default:
+		write(http.StatusOK, res)
+	}
+}

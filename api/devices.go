@@ -1,0 +1,259 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Device is a device of a switch.
+type Device struct {
+	Device     string       `json:"device" doc:"its number" example:"101"`
+	Kind       string       `json:"kind,omitempty" doc:"its category: station, acd, groupHunt, networkInterface …" example:"station"`
+	Model      string       `json:"model,omitempty"`
+	State      string       `json:"state,omitempty" enum:"idle,ringing,busy" doc:"absent if the switch does not say"`
+	Link       string       `json:"link" doc:"the link that serves it"`
+	Available  bool         `json:"available" doc:"whether the link is up"`
+	Can        []string     `json:"can" doc:"the services that the device supports and you may use"`
+	Forwarding []Forwarding `json:"forwarding,omitempty"`
+	// Pointers: absent if the switch does not say.
+	DoNotDisturb   *bool   `json:"doNotDisturb,omitempty"`
+	MessageWaiting *bool   `json:"messageWaiting,omitempty"`
+	Agents         []Agent `json:"agents,omitempty"`
+}
+
+// Forwarding is one setting that forwards calls.
+type Forwarding struct {
+	Type string `json:"type" example:"forwardImmediate"`
+	On   bool   `json:"on"`
+	To   string `json:"to,omitempty" example:"102"`
+}
+
+// Agent is an agent at a device.
+type Agent struct {
+	Agent    string       `json:"agent,omitempty"`
+	LoggedOn bool         `json:"loggedOn"`
+	Groups   []AgentGroup `json:"groups"`
+}
+
+// AgentGroup is an agent's state in a group.
+type AgentGroup struct {
+	Group string `json:"group,omitempty"`
+	State string `json:"state,omitempty" example:"agentReady"`
+}
+
+// DeviceList is a page of devices.
+type DeviceList struct {
+	Devices []Device `json:"devices"`
+	Next    string   `json:"next,omitempty" doc:"give it as page to get the devices that follow; absent at the end"`
+}
+
+type listInput struct {
+	Filter  string `query:"filter" doc:"patterns of devices, separated by commas" example:"1*,20[0-9]"`
+	Kind    string `query:"kind" doc:"only devices of this category"`
+	Page    string `query:"page" doc:"next of the page before"`
+	Limit   int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
+	Details bool   `query:"details" doc:"with state, forwarding, do not disturb, message waiting and agents of each"`
+}
+
+type devicePath struct {
+	Device string `path:"device" doc:"a number, as you write it" example:"101" maxLength:"128"`
+}
+
+type body[T any] struct{ Body T }
+
+func (s *Server) describeDevices() {
+	huma.Register(s.api, huma.Operation{
+		OperationID: "listDevices", Method: http.MethodGet, Path: "/v1/devices", Summary: "List the devices that you may observe", Tags: []string{"devices"},
+	}, s.listDevices)
+	huma.Register(s.api, huma.Operation{
+		OperationID: "getDevice", Method: http.MethodGet, Path: "/v1/devices/{device}", Summary: "Show a device", Tags: []string{"devices"},
+	}, func(ctx context.Context, in *devicePath) (*body[Device], error) {
+		ctx, cancel := s.patience(ctx)
+		defer cancel()
+		d, err := s.device(ctx, clientOf(ctx), in.Device)
+		if err != nil {
+			return nil, s.explain(ctx, in.Device, err)
+		}
+		if err := s.detail(ctx, clientOf(ctx), &d); err != nil {
+			return nil, s.explain(ctx, in.Device, err)
+		}
+		return &body[Device]{d}, nil
+	})
+}
+
+// patience limits how long a request waits for a switch.
+func (s *Server) patience(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.settings.RequestTimeout)
+}
+
+func (s *Server) listDevices(ctx context.Context, in *listInput) (*body[DeviceList], error) {
+	ctx, cancel := s.patience(ctx)
+	defer cancel()
+	patterns, err := patterns(in.Filter)
+	if err != nil {
+		return nil, err
+	}
+	c := clientOf(ctx)
+	all, err := c.devices(ctx, in.Kind, patterns)
+	if err != nil {
+		return nil, s.explain(ctx, "", err)
+	}
+	from, _ := slices.BinarySearchFunc(all, in.Page, func(d uacsta.DeviceListItem, page string) int {
+		return cmp.Or(cmp.Compare(d.DeviceID.ID, page), -1) // after page
+	})
+	out := DeviceList{Devices: []Device{}}
+	for i, item := range all[from:] {
+		if i == in.Limit {
+			out.Next = all[from+i-1].DeviceID.ID
+			break
+		}
+		d, err := s.device(ctx, c, item.DeviceID.ID)
+		if err != nil {
+			continue // it has gone
+		}
+		d.Kind, d.Model = string(item.DeviceCategory), item.DeviceModelName
+		if in.Details && s.detail(ctx, c, &d) != nil {
+			continue
+		}
+		out.Devices = append(out.Devices, d)
+	}
+	return &body[DeviceList]{out}, nil
+}
+
+// patterns reads a list of patterns of devices; "" is none.
+func patterns(text string) ([]string, error) {
+	if text == "" {
+		return nil, nil
+	}
+	list := strings.Split(text, ",")
+	for _, p := range list {
+		if !policy.ValidDevices(p) {
+			return nil, problem(http.StatusUnprocessableEntity, "%.64q is no pattern of devices; write for example 101, 1* or 20[0-9]", p)
+		}
+	}
+	return list, nil
+}
+
+// devices returns the devices that the client may observe and that match, ordered.
+func (c *client) devices(ctx context.Context, category string, patterns []string) ([]uacsta.DeviceListItem, error) {
+	var all []uacsta.DeviceListItem
+	ref := func(res *uacsta.Message) string { return res.Text("serviceCrossRefID") }
+	_, err := c.list(ctx, uacsta.GetSwitchingFunctionDevices{RequestedDeviceCategory: uacsta.ReqDeviceCategory(category)}, ref, func(m *uacsta.Message) (bool, error) {
+		var segment uacsta.SwitchingFunctionDevices
+		err := m.Decode(&segment)
+		for _, d := range segment.DeviceList {
+			if d.DeviceID != nil && (patterns == nil || policy.MatchDevice(patterns, d.DeviceID.ID)) {
+				all = append(all, d)
+			}
+		}
+		return segment.LastSegment, err
+	})
+	slices.SortFunc(all, func(a, b uacsta.DeviceListItem) int { return cmp.Compare(a.DeviceID.ID, b.DeviceID.ID) })
+	return slices.CompactFunc(all, func(a, b uacsta.DeviceListItem) bool { return a.DeviceID.ID == b.DeviceID.ID }), err
+}
+
+// device returns what the core knows of a device.
+func (s *Server) device(_ context.Context, c *client, number string) (Device, error) {
+	v, err := c.session.View(number)
+	if err != nil {
+		return Device{}, err
+	}
+	return Device{Device: number, Link: v.Link.Name, Available: v.Link.Up, Can: actionsOf(v.Features.Services)}, nil
+}
+
+// detail asks the switch for what else there is to say of a device. What it does not say is left out. The error is that of
+// a device that the switch does not have.
+func (s *Server) detail(ctx context.Context, c *client, d *Device) error {
+	id := uacsta.Dev(d.Device)
+	if d.Kind == "" {
+		var info uacsta.GetLogicalDeviceInformationResponse
+		res, err := c.do(ctx, uacsta.GetLogicalDeviceInformation{Device: id})
+		var refusal *uacsta.Error
+		if errors.As(err, &refusal) && refusal.Value == uacsta.InvalidDeviceID {
+			return err
+		}
+		if err == nil && res.Decode(&info) == nil {
+			d.Kind = string(info.DeviceCategory)
+		}
+	}
+	if calls, err := c.calls(ctx, d.Device); err == nil {
+		d.State = "idle"
+		for _, info := range calls {
+			switch stateOf(info) {
+			case string(uacsta.Alerting):
+				if d.State == "idle" {
+					d.State = "ringing"
+				}
+			case string(uacsta.Null):
+			default:
+				d.State = "busy"
+			}
+		}
+	}
+	var forwarding uacsta.GetForwardingResponse
+	if ask(ctx, c, uacsta.GetForwarding{Device: id}, &forwarding) {
+		for _, f := range forwarding.ForwardingList {
+			to := ""
+			if f.ForwardDN != nil {
+				to = f.ForwardDN.ID
+			}
+			d.Forwarding = append(d.Forwarding, Forwarding{string(f.ForwardingType), f.ForwardStatus, to})
+		}
+	}
+	var quiet uacsta.GetDoNotDisturbResponse
+	if ask(ctx, c, uacsta.GetDoNotDisturb{Device: id}, &quiet) {
+		d.DoNotDisturb = &quiet.DoNotDisturbOn
+	}
+	var waiting uacsta.GetMessageWaitingIndicatorResponse
+	if ask(ctx, c, uacsta.GetMessageWaitingIndicator{Device: id}, &waiting) {
+		d.MessageWaiting = &waiting.MessageWaitingOn
+	}
+	var agents uacsta.GetAgentStateResponse
+	if ask(ctx, c, uacsta.GetAgentState{Device: id}, &agents) {
+		for _, a := range agents.AgentStateList {
+			entry := Agent{Agent: a.AgentID, LoggedOn: a.LoggedOnState, Groups: []AgentGroup{}}
+			for _, g := range a.AgentInfo {
+				group := ""
+				if g.AcdGroup != nil {
+					group = g.AcdGroup.ID
+				}
+				entry.Groups = append(entry.Groups, AgentGroup{group, string(g.AgentState)})
+			}
+			d.Agents = append(d.Agents, entry)
+		}
+	}
+	return nil
+}
+
+// ask asks the switch; false if it does not say.
+func ask(ctx context.Context, c *client, req, into any) bool {
+	res, err := c.do(ctx, req)
+	return err == nil && res.Decode(into) == nil
+}
+
+// explain converts an error about a device into a problem, with what the core knows about the device.
+func (s *Server) explain(ctx context.Context, device string, err error) error {
+	p := explained(err)
+	p.Device = device
+	if p.Status != http.StatusServiceUnavailable || device == "" {
+		return p
+	}
+	if v, viewed := clientOf(ctx).session.View(device); viewed == nil && !v.Link.Up {
+		p.Detail = "link " + v.Link.Name + " is down since " + v.Link.Since.UTC().Format(time.RFC3339)
+		if v.Link.Since.IsZero() {
+			p.Detail = "link " + v.Link.Name + " has not come up yet"
+		}
+		p.retry = 5 * time.Second
+	}
+	return p
+}

@@ -1,0 +1,48 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
+)
+
+// name is the name of this front in the configuration, in rules, in the log and in the audit file.
+const name = "api"
+
+// Kind is the kind of front for programs that speak HTTP.
+var Kind = kind.FrontOf[Settings]{
+	Key:      name,
+	Defaults: func() *Settings { return &Settings{RequestTimeout: 30 * time.Second} },
+	Ways:     config.Listens{Transports: []string{"tcp", "tls"}, Port: "8880", TLSPort: "8843"},
+	Check:    (*Settings).check,
+	Build: func(f *Settings, env *kind.FrontEnv) (kind.Front, error) {
+		return &front{settings: f, server: NewServer(f, env)}, nil
+	},
+}.Kind()
+
+// Settings are the settings under the key api.
+type Settings struct {
+	config.Listening
+
+	RequestTimeout time.Duration `yaml:"request-timeout"` // for the response of a switch
+}
+
+func (f *Settings) check(s *config.Section) {
+	s.Longer(map[string]time.Duration{"request-timeout": f.RequestTimeout})
+}
+
+// front is a kind.Front: one server for all of its listeners.
+type front struct {
+	settings *Settings
+	server   *Server
+}
+
+// Serve implements kind.Front.
+func (f *front) Serve(ctx context.Context, l *config.Listener, ready func(string)) error {
+	return kind.ServeHTTP(ctx, l, f.server.log, 5*time.Second, ready, f.server)
+}
+
+// Close implements kind.Front.
+func (f *front) Close(context.Context) { f.server.Close() }

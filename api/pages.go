@@ -1,0 +1,71 @@
+package api
+
+import (
+	"net/http"
+	"reflect"
+	"strings"
+)
+
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
+
+const problems = "/problems/"
+
+// isProblemPage reports whether a path is that of a page about a kind of problem.
+func isProblemPage(path string) bool { return strings.HasPrefix(path, problems) }
+
+// describePages registers what is not part of the interface itself: its description, and what answers paths that there
+// are not.
+func (s *Server) describePages() {
+	document, err := s.api.OpenAPI().MarshalJSON()
+	if err != nil {
+		panic(err) // it depends on nothing but the code
+	}
+	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(document)
+	})
+	s.mux.HandleFunc("GET "+problems+"{kind}", func(w http.ResponseWriter, r *http.Request) {
+		for _, k := range kinds {
+			if k.path == r.PathValue("kind") {
+				w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+				_, _ = w.Write([]byte(k.title + "\n\n" + explanations[k.path] + "\n"))
+				return
+			}
+		}
+		fail(w, problem(http.StatusNotFound, "there is no such kind of problem"))
+	})
+	s.mux.HandleFunc("/", s.astray)
+}
+
+// explanations say what to do about the kinds of problems.
+var explanations = map[string]string{
+	"bad-request":   "The proxy cannot read the request: it is no JSON, or has another type than the path takes. The detail says where.",
+	"unauthorized":  "The request says not who sends it, or with a token or password that does not hold. Send Authorization: Bearer TOKEN (tr87proxy tokens add), or Basic with an account.",
+	"forbidden":     "No rule or grant of the configuration lets this identity do this with this device, or send calls there. The problem names the rule that refuses it; tr87proxy policy explain shows how the configuration decides.",
+	"not-found":     "There is no such path, device, call or destination. GET /v1/devices lists the devices that you may observe.",
+	"conflict":      "The service is not possible in the state in which the call is. The problem says the state, and what is possible.",
+	"too-large":     "A request has at most 64 KiB.",
+	"invalid":       "The request can be read, but a member is missing, unknown, or has a value that the service does not take. The detail says which.",
+	"too-many":      "A limit of the configuration is exceeded, or the rate of a rule. Try again after the time that Retry-After gives.",
+	"not-supported": "The switch does not support this service, or not for this device. \"can\" of a device lists what it supports.",
+	"unavailable":   "The link to the switch is down, or the proxy is stopping. Try again after the time that Retry-After gives.",
+	"timeout":       "The switch has not responded in time. It may still have carried out the request: look at the calls of the device before you repeat it.",
+}
+
+// astray answers requests to paths that there are not.
+func (s *Server) astray(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := s.mux.Handler(other); pattern != "/" && pattern != "" {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) > 0 {
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		fail(w, problem(http.StatusMethodNotAllowed, "this path takes %s", strings.Join(allowed, ", ")))
+		return
+	}
+	fail(w, problem(http.StatusNotFound, "there is no path %.128q; GET /openapi.json lists them", r.URL.Path))
+}

@@ -1,0 +1,395 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Result is what an action has done.
+type Result struct {
+	Device string          `json:"device,omitempty"`
+	Call   string          `json:"call,omitempty" doc:"the call: the new one, if the action makes one"`
+	CSTA   json.RawMessage `json:"csta" doc:"the response of CSTA in its JSON form"`
+}
+
+// Outlook is what an action would do.
+type Outlook struct {
+	DryRun       bool      `json:"dryRun"`
+	Allowed      bool      `json:"allowed" doc:"whether the proxy would send it to the switch, which may still refuse it"`
+	Service      string    `json:"service"`
+	Link         string    `json:"link,omitempty"`
+	Destinations []string  `json:"destinations,omitempty" doc:"where it would send calls"`
+	Rulings      []Ruling  `json:"rulings" doc:"what the rules say of each device that it acts on"`
+	CSTA         *Refusal  `json:"csta,omitempty" doc:"the error with which the proxy would refuse it"`
+	Request      rawObject `json:"request" doc:"the request of CSTA in its JSON form"`
+}
+
+// Ruling is what the rules say of a device.
+type Ruling struct {
+	Device  string  `json:"device,omitempty"`
+	Allowed bool    `json:"allowed"`
+	Rule    string  `json:"rule,omitempty" doc:"the rule that decides"`
+	Reason  string  `json:"reason"`
+	Tried   []Trial `json:"tried,omitempty" doc:"the rules before it, and why they do not apply"`
+}
+
+// Trial is a rule that does not decide.
+type Trial struct {
+	Rule string `json:"rule"`
+	Why  string `json:"why"`
+}
+
+type rawObject = json.RawMessage
+
+// What a request with a body has beside its path. Package huma sees only exported types.
+type WithBody struct {
+	DryRun      bool   `query:"dryRun" doc:"only say what would happen, and which rule allows or refuses it"`
+	ContentType string `header:"Content-Type"`
+	Key         string `header:"Idempotency-Key" doc:"a name that you choose: a second request with it gets the first one's response, for a day" maxLength:"128"`
+	RawBody     []byte `contentType:"application/json"`
+}
+
+type actionInput struct {
+	Device string `path:"device" doc:"a number, as you write it" example:"101" maxLength:"128"`
+	WithBody
+}
+
+type callActionInput struct {
+	Device string `path:"device" doc:"a number, as you write it" example:"101" maxLength:"128"`
+	Call   string `path:"call" doc:"the callID" example:"7" maxLength:"128"`
+	WithBody
+}
+
+type getInput struct {
+	Device string `path:"device" doc:"a number, as you write it" example:"101" maxLength:"128"`
+	DryRun bool   `query:"dryRun" doc:"only say what would happen, and which rule allows or refuses it"`
+}
+
+type actionOutput struct {
+	Status   int
+	Location string `header:"Location"`
+	Body     any
+}
+
+func (s *Server) describeActions() {
+	for _, a := range actions {
+		op := huma.Operation{
+			OperationID: a.name, Method: a.method, Path: a.path(), Summary: a.service, Tags: []string{tagOf(a)},
+			Description: "The service " + a.service + " of CSTA.", DefaultStatus: http.StatusOK,
+		}
+		if a.service == uacsta.NameMakeCall {
+			op.DefaultStatus = http.StatusCreated
+		}
+		switch {
+		case a.call:
+			huma.Register(s.api, bounded(op), func(ctx context.Context, in *callActionInput) (*actionOutput, error) {
+				return s.act(ctx, a, &actionInput{in.Device, in.WithBody}, in.Call)
+			})
+		case a.method == http.MethodGet:
+			huma.Register(s.api, op, func(ctx context.Context, in *getInput) (*actionOutput, error) {
+				return s.act(ctx, a, &actionInput{Device: in.Device, WithBody: WithBody{DryRun: in.DryRun}}, "")
+			})
+		default:
+			huma.Register(s.api, bounded(op), func(ctx context.Context, in *actionInput) (*actionOutput, error) {
+				return s.act(ctx, a, in, "")
+			})
+		}
+		s.describeBodies(a)
+	}
+}
+
+func tagOf(a *action) string {
+	if a.call || a.service == uacsta.NameMakeCall {
+		return "calls"
+	}
+	return "devices"
+}
+
+// act carries out an action, or says what it would do.
+func (s *Server) act(ctx context.Context, a *action, in *actionInput, call string) (*actionOutput, error) {
+	ctx, cancel := s.patience(ctx)
+	defer cancel()
+	c := clientOf(ctx)
+	req, err := s.request(ctx, c, a, in, call)
+	if err != nil {
+		return nil, err
+	}
+	if in.DryRun {
+		return &actionOutput{Status: http.StatusOK, Body: outlook(c, req)}, nil
+	}
+	res, err := c.do(ctx, req.Clone())
+	if err != nil {
+		return nil, s.refusal(ctx, c, a, in.Device, call, req, err)
+	}
+	document, err := json.Marshal(res)
+	if err != nil {
+		return nil, err
+	}
+	out := &actionOutput{Status: http.StatusOK, Body: Result{Device: in.Device, Call: callOf(res, call), CSTA: document}}
+	if a.service == uacsta.NameMakeCall {
+		out.Status, out.Location = http.StatusCreated, "/v1/calls/"+callOf(res, call)
+	}
+	return out, nil
+}
+
+// callOf returns the call that a response names, or else the call of the request.
+func callOf(res *uacsta.Message, call string) string {
+	if list := res.Connections(); len(list) > 0 && list[0].CallID() != "" {
+		return list[0].CallID()
+	}
+	return call
+}
+
+// outlook says what a request would do.
+func outlook(c *client, req *uacsta.Message) Outlook {
+	document, _ := json.Marshal(req) // a message always encodes
+	look := c.session.Outlook(req.Clone())
+	out := Outlook{
+		DryRun: true, Allowed: look.Refusal == nil, Service: look.Service, Link: look.Link, Destinations: look.Destinations, Request: document, Rulings: []Ruling{},
+	}
+	var refusal *uacsta.Error
+	if errors.As(look.Refusal, &refusal) {
+		out.CSTA = &Refusal{string(refusal.Category), refusal.Value}
+	}
+	for _, d := range look.Devices {
+		ruling := Ruling{Device: d.Device, Allowed: d.Decision.Allowed, Reason: d.Decision.Reason}
+		if d.Decision.Rule != nil {
+			ruling.Rule = d.Decision.Rule.Name
+		}
+		for _, t := range d.Trials {
+			ruling.Tried = append(ruling.Tried, Trial{t.Rule, t.Why})
+		}
+		out.Rulings = append(out.Rulings, ruling)
+	}
+	return out
+}
+
+// refusal returns the problem of a request that failed, with what explains it: the rule, or the state of the connection.
+func (s *Server) refusal(ctx context.Context, c *client, a *action, device, call string, req *uacsta.Message, err error) error {
+	var p *Problem
+	if !errors.As(s.explain(ctx, device, err), &p) {
+		return err
+	}
+	switch p.Status {
+	case http.StatusForbidden:
+		for _, d := range c.session.Outlook(req.Clone()).Devices {
+			if !d.Decision.Allowed {
+				p.Detail = d.Decision.Reason
+				if d.Decision.Rule != nil {
+					p.Rule = d.Decision.Rule.Name
+				}
+			}
+		}
+	case http.StatusConflict, http.StatusNotFound:
+		calls, asked := s.callsAt(ctx, c, device)
+		if asked != nil || !a.call {
+			break
+		}
+		i := slices.IndexFunc(calls, func(x Call) bool { return x.Call == call })
+		if i < 0 {
+			p.Detail = "device " + device + " has no call " + call
+			break
+		}
+		p.State, p.Possible = calls[i].State, calls[i].Can
+		p.Detail = a.service + " is not possible: the connection of device " + device + " in call " + call + " is in state " + p.State
+	}
+	return p
+}
+
+// request makes the CSTA request of an action: the body has its members, and the path gives the object.
+func (s *Server) request(ctx context.Context, c *client, a *action, in *actionInput, call string) (*uacsta.Message, error) {
+	if kind, _, err := mime.ParseMediaType(in.ContentType); len(in.RawBody) > 0 && (err != nil || kind != "application/json") {
+		return nil, problem(http.StatusUnsupportedMediaType, "write Content-Type: application/json")
+	}
+	fields, err := membersOf(in.RawBody)
+	if err != nil {
+		return nil, err
+	}
+	device := quoted(in.Device)
+	connection := func(call string) json.RawMessage {
+		return json.RawMessage(`{"callID":` + string(quoted(call)) + `,"deviceID":` + string(device) + `}`)
+	}
+	given := map[string]json.RawMessage{a.object: device}
+	if a.call {
+		given[a.object] = connection(call)
+	}
+	for short, member := range map[string]string{"to": a.to, "by": a.by} {
+		if value, ok := fields[short]; ok && member != "" {
+			given[member] = value
+			delete(fields, short)
+		}
+	}
+	if a.other != "" {
+		with, err := text(fields, "with")
+		if err != nil {
+			return nil, err
+		}
+		held, active, err := s.pair(ctx, c, in.Device, call, with)
+		if err != nil {
+			return nil, err
+		}
+		given["heldCall"], given["activeCall"] = connection(held), connection(active)
+	}
+	if err := shorthand(a, fields, given); err != nil {
+		return nil, err
+	}
+	for member, value := range given {
+		if _, twice := fields[member]; twice {
+			return nil, problem(http.StatusUnprocessableEntity, "%s is given twice: leave it out of the body", member)
+		}
+		fields[member] = value
+	}
+	document, err := json.Marshal(map[string]any{a.service: fields})
+	if err != nil {
+		return nil, problem(http.StatusBadRequest, "the body is no JSON object: %v", err)
+	}
+	req, err := uacsta.ParseJSON(document)
+	if err != nil {
+		return nil, unread(err)
+	}
+	return req, nil
+}
+
+// shorthand moves the members that people write into those of CSTA.
+func shorthand(a *action, fields, given map[string]json.RawMessage) error {
+	if a.service == uacsta.NameMakeCall {
+		given["autoOriginate"] = quoted(string(uacsta.DoNotPrompt))
+		if value, ok := fields["autoOriginate"]; ok {
+			given["autoOriginate"] = value
+			delete(fields, "autoOriginate")
+		}
+		if value, ok := fields["prompt"]; ok {
+			var prompt bool
+			if json.Unmarshal(value, &prompt) != nil {
+				return problem(http.StatusUnprocessableEntity, "prompt must be true or false")
+			}
+			if prompt {
+				given["autoOriginate"] = quoted(string(uacsta.Prompt))
+			}
+			delete(fields, "prompt")
+		}
+	}
+	correlator, err := text(fields, "correlator")
+	if err != nil || correlator == "" {
+		return err
+	}
+	digits, ok := dataOf(correlator)
+	if !ok {
+		return problem(http.StatusUnprocessableEntity, "correlator: what follows %s must be hexadecimal digits, two for each octet", hexPrefix)
+	}
+	given["correlatorData"] = json.RawMessage(`{"string":"` + digits + `"}`)
+	return nil
+}
+
+// text takes a string out of the members; "" if it is not there.
+func text(fields map[string]json.RawMessage, name string) (string, error) {
+	value, ok := fields[name]
+	if !ok {
+		return "", nil
+	}
+	delete(fields, name)
+	var s string
+	if json.Unmarshal(value, &s) != nil || s == "" {
+		return "", problem(http.StatusUnprocessableEntity, "%s must be a string that is not empty", name)
+	}
+	return s, nil
+}
+
+// pair returns which of two calls of a device is held and which is active. Without the second, it is the only other call
+// that fits.
+func (s *Server) pair(ctx context.Context, c *client, device, call, with string) (held, active string, err error) {
+	calls, err := c.calls(ctx, device)
+	if err != nil {
+		return "", "", s.explain(ctx, device, err)
+	}
+	holds := map[string]bool{}
+	for _, info := range calls {
+		holds[info.ConnectionIdentifier.CallID] = stateOf(info) == string(uacsta.Hold)
+	}
+	_, first := holds[call]
+	_, second := holds[with]
+	switch {
+	case !first, with != "" && !second:
+		missing := call
+		if first {
+			missing = with
+		}
+		return "", "", notFound(device, "device "+device+" has no call "+missing)
+	case with == "":
+		for other, is := range holds {
+			if other == call || is == holds[call] {
+				continue
+			}
+			if with != "" {
+				return "", "", conflict(device, "device "+device+" has several calls that fit: name one with \"with\"")
+			}
+			with = other
+		}
+		if with == "" {
+			return "", "", conflict(device, "device "+device+" has no second call: it takes one on hold and one that is not")
+		}
+	case holds[call] == holds[with]:
+		return "", "", conflict(device, "one of the two calls must be on hold, the other not")
+	}
+	if holds[call] {
+		return call, with, nil
+	}
+	return with, call, nil
+}
+
+func conflict(device, detail string) *Problem {
+	p := problem(http.StatusConflict, "%s", detail)
+	p.Device = device
+	return p
+}
+
+func notFound(device, detail string) *Problem {
+	p := problem(http.StatusNotFound, "%s", detail)
+	p.Device = device
+	return p
+}
+
+func quoted(text string) json.RawMessage {
+	data, _ := json.Marshal(text) // a string always encodes
+	return data
+}
+
+// membersOf reads the members of a JSON object. No body is an object without members; a member that is there twice is
+// refused.
+func membersOf(data []byte) (map[string]json.RawMessage, error) {
+	fields := map[string]json.RawMessage{}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return fields, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, problem(http.StatusBadRequest, "the body must be a JSON object")
+	}
+	for d.More() {
+		t, err := d.Token()
+		name, ok := t.(string)
+		var value json.RawMessage
+		if err != nil || !ok || d.Decode(&value) != nil {
+			return nil, problem(http.StatusBadRequest, "the body is no JSON")
+		}
+		if _, twice := fields[name]; twice {
+			return nil, problem(http.StatusBadRequest, "%.64q is there twice", name)
+		}
+		fields[name] = value
+	}
+	_, err := d.Token()
+	if _, more := d.Token(); err != nil || more == nil || strings.TrimSpace(string(data[d.InputOffset():])) != "" {
+		return nil, problem(http.StatusBadRequest, "the body is no JSON, or goes on after the object")
+	}
+	return fields, nil
+}

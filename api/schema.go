@@ -1,0 +1,92 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// describeBodies writes what the body of an action has into the description: the members of the request in CSTA's JSON
+// form, without those that the path gives, and the short ones.
+func (s *Server) describeBodies(a *action) {
+	item := s.api.OpenAPI().Paths[a.path()]
+	op := map[string]*huma.Operation{http.MethodGet: item.Get, http.MethodPut: item.Put, http.MethodPost: item.Post}[a.method]
+	result := s.api.OpenAPI().Components.Schemas.Schema(typeOf[Result](), true, "Result")
+	look := s.api.OpenAPI().Components.Schemas.Schema(typeOf[Outlook](), true, "Outlook")
+	done, would := "The switch has done it.", "What would happen (dryRun)."
+	ok := func(description string, schemas ...*huma.Schema) *huma.Response {
+		schema := schemas[0]
+		if len(schemas) > 1 {
+			schema = &huma.Schema{AnyOf: schemas}
+		}
+		return &huma.Response{Description: description, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+	}
+	if a.service == uacsta.NameMakeCall {
+		op.Responses["201"], op.Responses["200"] = ok(done, result), ok(would, look)
+	} else {
+		op.Responses["200"] = ok(done+" "+would, result, look)
+	}
+	if a.method == http.MethodGet {
+		return
+	}
+	body := schemaOf(uacsta.JSONSchema(a.service))
+	given := []string{a.object}
+	if a.other != "" {
+		given = []string{"heldCall", "activeCall"}
+		body.Properties["with"] = textual("the second call; without it the only other call of the device that fits")
+	}
+	for _, member := range given {
+		delete(body.Properties, member)
+		delete(body.Properties, "@"+member)
+	}
+	body.Required = slices.DeleteFunc(body.Required, func(member string) bool { return slices.Contains(given, member) || member == a.to || member == a.by })
+	if a.to != "" {
+		body.Properties["to"] = textual("where the call goes: " + a.to + " of CSTA")
+	}
+	if a.by != "" {
+		body.Properties["by"] = textual("the device that does it: " + a.by + " of CSTA")
+	}
+	if _, has := body.Properties["correlatorData"]; has {
+		body.Properties["correlator"] = textual("text that stays with the call: correlatorData of CSTA; digits after hex: are octets")
+	}
+	if a.service == uacsta.NameMakeCall {
+		body.Properties["prompt"] = &huma.Schema{Type: "boolean", Description: "let the calling telephone ring first, as autoOriginate prompt of CSTA"}
+	}
+	op.RequestBody.Required = len(body.Required) > 0 || a.to != "" && a.by == ""
+	op.RequestBody.Content = map[string]*huma.MediaType{"application/json": {Schema: body}}
+}
+
+func textual(description string) *huma.Schema {
+	return &huma.Schema{Type: "string", Description: description}
+}
+
+// schemaOf converts a JSON Schema of package uacsta.
+func schemaOf(m map[string]any) *huma.Schema {
+	s := &huma.Schema{}
+	s.Type, _ = m["type"].(string)
+	if value, ok := m["const"]; ok {
+		s.Enum = []any{value}
+	}
+	if items, ok := m["items"].(map[string]any); ok {
+		s.Items = schemaOf(items)
+	}
+	if required, ok := m["required"].([]string); ok {
+		s.Required = required
+	}
+	switch more := m["additionalProperties"].(type) {
+	case bool:
+		s.AdditionalProperties = more
+	case map[string]any:
+		s.AdditionalProperties = schemaOf(more)
+	}
+	if properties, ok := m["properties"].(map[string]any); ok {
+		s.Properties = map[string]*huma.Schema{}
+		for name, value := range properties {
+			s.Properties[name] = schemaOf(value.(map[string]any))
+		}
+	}
+	return s
+}

@@ -1,0 +1,112 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/proxy"
+)
+
+// Server is the front. It implements http.Handler.
+type Server struct {
+	proxy    *proxy.Proxy
+	log      *slog.Logger
+	settings *Settings
+	auth     *authenticator
+	cors     *cors
+	clients  clients
+	keys     keys
+	mux      *http.ServeMux
+	handler  http.Handler
+	api      huma.API
+}
+
+// NewServer returns a server for the clients that env admits.
+func NewServer(settings *Settings, env *kind.FrontEnv) *Server {
+	s := &Server{
+		proxy: env.Proxy, log: env.Log, settings: settings, mux: http.NewServeMux(),
+		clients: clients{table: map[[32]byte]*shared{}}, keys: keys{table: map[key]*kept{}},
+	}
+	s.auth = newAuthenticator(settings, env)
+	s.cors = newCORS(settings, env)
+	s.describe()
+	s.handler = s.cors.wrap(s.surviving(s.identified(s.once(s.mux))))
+	return s
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Close closes all sessions.
+func (s *Server) Close() { s.clients.close() }
+
+// describe registers all operations.
+func (s *Server) describe() {
+	config := huma.DefaultConfig("tr87proxy", "1")
+	config.Info.Description = "Control and watch telephones. docs/api.md introduces this interface."
+	config.DocsPath, config.SchemasPath, config.OpenAPIPath = "", "", ""
+	config.CreateHooks = nil // no $schema in bodies
+	config.RejectUnknownQueryParameters = true
+	config.Security = []map[string][]string{{"bearer": {}}, {"basic": {}}}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer", Description: "a token of tr87proxy tokens add, or a JWT of the OpenID provider"},
+		"basic":  {Type: "http", Scheme: "basic", Description: "an account of tr87proxy accounts add"},
+	}
+	s.api = humago.New(s.mux, config)
+	s.describeDevices()
+	s.describeCalls()
+	s.describeActions()
+	s.describeCSTA()
+	s.describePages()
+}
+
+func init() { huma.NewError = failure } //nolint:gochecknoinits // all errors of this process are of one form
+
+// bounded limits what a request takes.
+func bounded(op huma.Operation) huma.Operation {
+	op.MaxBodyBytes = 64 << 10
+	op.SkipValidateBody = true // package uacsta does
+	op.BodyReadTimeout = 10 * time.Second
+	return op
+}
+
+// open paths need no identity: they are the same for everybody.
+var openPaths = map[string]bool{"/": true, "/openapi.json": true, "/asyncapi.json": true}
+
+// identified serves requests of clients that have said who they are.
+func (s *Server) identified(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if clientOf(r.Context()) != nil || openPaths[r.URL.Path] || isProblemPage(r.URL.Path) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		who, err := s.auth.identify(r)
+		if err != nil {
+			s.auth.refuse(w, r, err)
+			return
+		}
+		c, giveBack, err := s.borrow(who, r)
+		if err != nil {
+			fail(w, explained(err))
+			return
+		}
+		defer giveBack()
+		next.ServeHTTP(w, r.WithContext(withClient(r.Context(), c)))
+	})
+}
+
+// surviving answers a request whose handler panics.
+func (s *Server) surviving(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer share.Survive(s.log, "a request over HTTP", func(error) {
+			fail(w, problem(http.StatusInternalServerError, "the proxy could not do it; its log says more"))
+		})
+		next.ServeHTTP(w, r)
+	})
+}

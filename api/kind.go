@@ -15,7 +15,7 @@ const name = "api"
 var Kind = kind.FrontOf[Settings]{
 	Key:      name,
 	Defaults: func() *Settings { return &Settings{RequestTimeout: 30 * time.Second} },
-	Ways:     config.Listens{Transports: []string{"tcp", "tls"}, Port: "8880", TLSPort: "8843"},
+	Ways:     config.Listens{Transports: []string{"tcp", "tls"}, Port: "8880", TLSPort: "8843", NoLogin: true},
 	Check:    (*Settings).check,
 	Build: func(f *Settings, env *kind.FrontEnv) (kind.Front, error) {
 		return &front{settings: f, server: NewServer(f, env)}, nil

@@ -107,13 +107,13 @@ func TestTokenExpires(t *testing.T) {
 		expires, stays := open(time.Now().Add(time.Hour)), open(time.Time{})
 		time.Sleep(time.Hour - 1)
 		synctest.Wait()
-		if expires.closed != nil {
-			t.Error("too early:", expires.closed)
+		if expires.over() != nil {
+			t.Error("too early:", expires.over())
 		}
 		time.Sleep(1)
 		synctest.Wait()
-		if expires.closed == nil || stays.closed != nil {
-			t.Error(expires.closed, stays.closed)
+		if expires.over() == nil || stays.over() != nil {
+			t.Error(expires.over(), stays.over())
 		}
 		known, err := p.Identify(t.Context(), proxy.Proof{Token: &proxy.Token{Name: "crm", How: "token", Until: time.Now().Add(time.Minute), Valid: func() bool { return true }}})
 		if err != nil || !known.Valid() {
@@ -125,7 +125,7 @@ func TestTokenExpires(t *testing.T) {
 		}
 		revoked.Store(true)
 		p.Recheck()
-		if stays.closed == nil {
+		if stays.over() == nil {
 			t.Error("it is revoked, and its session stays")
 		}
 	})

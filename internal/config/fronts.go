@@ -68,6 +68,7 @@ type Listens struct {
 	// Ports, if not nil, returns the default ports of one listener, in place of Port and TLSPort.
 	Ports           func(l *Listener) (port, tlsPort string)
 	Dialect, Notify bool // whether listeners have these keys
+	NoLogin         bool // its protocol has no application sessions: application-sessions has no key for it
 }
 
 // FrontNames returns the names of the fronts.
@@ -146,13 +147,15 @@ func (d *document) listening(have func(Listens) bool) string {
 	return "is for " + strings.Join(names, " and ") + " only"
 }
 
-// sessions fills the key application-sessions, which has a key for each front.
+// sessions fills the key application-sessions, which has a key for each front whose protocol has them.
 func (d *document) sessions(n *yaml.Node, s *Sessions, path string) {
 	into := fieldsOf(reflect.ValueOf(s).Elem())
 	modes := map[string]*string{}
-	for _, name := range d.kinds.FrontNames() {
-		modes[name] = new(string)
-		into.add(name, reflect.ValueOf(modes[name]).Elem())
+	for _, k := range d.kinds.Fronts {
+		if !k.Listens().NoLogin {
+			modes[k.Name()] = new(string)
+			into.add(k.Name(), reflect.ValueOf(modes[k.Name()]).Elem())
+		}
 	}
 	d.mapping(n, path, into)
 	for name, mode := range modes {

@@ -17,26 +17,31 @@ var Kind = kind.FrontOf[Settings]{
 	Defaults: func() *Settings { return &Settings{RequestTimeout: 30 * time.Second} },
 	Ways:     config.Listens{Transports: []string{"tcp", "tls"}, Port: "8880", TLSPort: "8843", NoLogin: true},
 	Check:    (*Settings).check,
-	Build: func(f *Settings, env *kind.FrontEnv) (kind.Front, error) {
-		return &front{settings: f, server: NewServer(f, env)}, nil
-	},
+	Build:    build,
 }.Kind()
 
 // Settings are the settings under the key api.
 type Settings struct {
 	config.Listening
+	Identification
 
 	RequestTimeout time.Duration `yaml:"request-timeout"` // for the response of a switch
 }
 
 func (f *Settings) check(s *config.Section) {
+	f.Identification.Check(s)
 	s.Longer(map[string]time.Duration{"request-timeout": f.RequestTimeout})
 }
 
 // front is a kind.Front: one server for all of its listeners.
-type front struct {
-	settings *Settings
-	server   *Server
+type front struct{ server *Server }
+
+func build(f *Settings, env *kind.FrontEnv) (kind.Front, error) {
+	s, err := NewServer(f, env)
+	if err != nil {
+		return nil, err
+	}
+	return &front{s}, nil
 }
 
 // Serve implements kind.Front.

@@ -27,24 +27,30 @@ type Server struct {
 	api      huma.API
 }
 
-// NewServer returns a server for the clients that env admits.
-func NewServer(settings *Settings, env *kind.FrontEnv) *Server {
+// NewServer returns a server for the clients that env admits. The error is a [*kind.KeyError].
+func NewServer(settings *Settings, env *kind.FrontEnv) (*Server, error) {
 	s := &Server{
 		proxy: env.Proxy, log: env.Log, settings: settings, mux: http.NewServeMux(),
 		clients: clients{table: map[[32]byte]*shared{}}, keys: keys{table: map[key]*kept{}},
 	}
-	s.auth = newAuthenticator(settings, env)
-	s.cors = newCORS(settings, env)
+	var err error
+	if s.auth, err = newAuthenticator(name, &settings.Identification, env); err != nil {
+		return nil, err
+	}
+	s.cors = newCORS(&settings.Identification, s.auth)
 	s.describe()
 	s.handler = s.cors.wrap(s.surviving(s.identified(s.once(s.mux))))
-	return s
+	return s, nil
 }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
 // Close closes all sessions.
-func (s *Server) Close() { s.clients.close() }
+func (s *Server) Close() {
+	s.clients.close()
+	s.auth.close()
+}
 
 // describe registers all operations.
 func (s *Server) describe() {

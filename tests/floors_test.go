@@ -22,7 +22,6 @@ var floors = map[string]int{
 	"tr87":                5,
 	"interop/lync":        4,
 	"wire/cstaxml":        3,
-	"api":                 5,
 	"wire/cstaxml/front":  5,
 	"wire/cstaxml/link":   5,
 	"wire/asn1":           3,

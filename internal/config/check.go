@@ -35,6 +35,9 @@ func (c *Config) checkNames(d *document) {
 // without.
 func (c *Config) checkSessions(d *document) {
 	for _, k := range d.kinds.Fronts {
+		if k.Listens().NoLogin {
+			continue
+		}
 		name := k.Name()
 		mode, given := c.Sessions.Modes[name]
 		switch {

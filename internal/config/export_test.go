@@ -38,7 +38,10 @@ func Keys(kinds Kinds) []string {
 		walk(reflect.TypeOf(k.Settings()), "links[0]")
 	}
 	for _, k := range kinds.Fronts {
-		all = append(all, k.Name(), "application-sessions."+k.Name())
+		all = append(all, k.Name())
+		if !k.Listens().NoLogin {
+			all = append(all, "application-sessions."+k.Name())
+		}
 		walk(reflect.TypeOf(k.Settings()), k.Name())
 	}
 	return all

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tr87proxy/tr87proxy/api"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -21,11 +22,13 @@ import (
 func demoCommand() *cobra.Command {
 	var once, phones bool
 	var port, phonePort int
+	var http string
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Watch a TR/87 client control phones on the built-in switch", GroupID: "server", Args: exactly(0),
 		Long: `demo runs the proxy on loopback with the virtual phones 100, 101 and 102 of the built-in
 switch. A TR/87 client connects over real SIP, places a call, holds, retrieves, consults,
-transfers and clears it. Then demo waits for your own client. With --once it exits after
+transfers and clears it. Then demo waits for your own client, and serves HTTP (docs/api.md).
+With --once it exits after
 the call, with status 0 only if every step followed the call model.
 
 With --phones it serves two real SIP telephones, 100 and 101, instead. It says how to
@@ -33,30 +36,49 @@ register them, and controls a call between them.`,
 		Example: `  tr87proxy demo
   tr87proxy demo --once
   tr87proxy demo --phones
-  tr87proxy demo --port 15062      if 5062 is taken`,
+  tr87proxy demo --port 15062      if 5062 is taken
+  curl http://127.0.0.1:8880/v1/devices`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if port == 0 && !once {
 				port = 5062
 			}
-			if phones {
-				return demoPhones(cmd.Context(), cmd.OutOrStdout(), port, phonePort, once)
+			if once {
+				http = ""
 			}
-			return demo(cmd.Context(), cmd.OutOrStdout(), port, once)
+			if phones {
+				return demoPhones(cmd.Context(), cmd.OutOrStdout(), port, phonePort, http, once)
+			}
+			return demo(cmd.Context(), cmd.OutOrStdout(), port, http, once)
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "exit after the call")
 	cmd.Flags().BoolVar(&phones, "phones", false, "serve two real SIP telephones")
 	cmd.Flags().IntVar(&phonePort, "phone-port", 5060, "port on 127.0.0.1 at which telephones register")
+	cmd.Flags().StringVar(&http, "api", apiAddress, apiUsage)
 	cmd.Flags().IntVar(&port, "port", 0, "SIP port on 127.0.0.1 (default 5062, with --once any free one)")
 	return cmd
 }
 
-func demo(ctx context.Context, out io.Writer, port int, once bool) error {
+// apiAddress is where demo and simulate serve HTTP by default.
+const (
+	apiAddress = "127.0.0.1:8880"
+	apiUsage   = "serve HTTP here (docs/api.md); \"\" for not at all"
+)
+
+// serveAPI has a configuration serve HTTP at an address; "" is nowhere.
+func serveAPI(cfg *config.Config, address string) {
+	if address != "" {
+		cfg.Front("api").(*api.Settings).Listen = []config.Listener{{Transport: "tcp", Address: address}}
+	}
+}
+
+func demo(ctx context.Context, out io.Writer, port int, http string, once bool) error {
 	cfg := daemon.Default()
 	cfg.Demo = true
 	cfg.Operations.Address = ""
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	cfg.Front("sip").(*tr87.FrontSettings).Listen = []config.Listener{{Transport: "tcp", Address: address}, {Transport: "udp", Address: address}}
+	serveAPI(cfg, http)
 	cfg.Numbers.Main = "+14255550"
 	cfg.Switch.Extensions = []config.Extension{{Number: "100", Name: "Your line", Outside: []string{"0"}}, {Number: "101", Name: "Alice"}, {Number: "102", Name: "Bob"}}
 	members := []string{"100", "101", "102"}
@@ -66,8 +88,8 @@ func demo(ctx context.Context, out io.Writer, port int, once bool) error {
 	cfg.Switch.PickupGroups = []config.PickupGroup{{Number: "500", Members: members}}
 	cfg.Switch.Routeing = []config.RouteingDevice{{Number: "600", Default: "300"}}
 	cfg.Switch.Trunks = []config.Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: []config.Inward{{Number: "5550100", To: "100"}}, Answer: 3 * time.Second}}
-	addresses := make(chan string, 2)
-	n, err := daemon.New(cfg, daemon.Options{Listening: func(_, address string) { addresses <- address }})
+	addresses := make(chan [2]string, 3)
+	n, err := daemon.New(cfg, daemon.Options{Listening: func(transport, address string) { addresses <- [2]string{transport, address} }})
 	if err != nil {
 		return err
 	}
@@ -75,11 +97,16 @@ func demo(ctx context.Context, out io.Writer, port int, once bool) error {
 	defer stop()
 	stopped := make(chan error, 1)
 	go func() { stopped <- n.Run(ctx) }()
-	select {
-	case address = <-addresses:
-	case err := <-stopped:
-		return fmt.Errorf("%w (is another proxy running? try --port)", err)
+	served := map[string]string{}
+	for len(served) < len(n.Servers()) {
+		select {
+		case at := <-addresses:
+			served[at[0]] = at[1]
+		case err := <-stopped:
+			return fmt.Errorf("%w (is another proxy running? try --port and --api)", err)
+		}
 	}
+	address, http = served["tcp"], served["api/tcp"]
 	result := playCall(ctx, out, address)
 	if once || result != nil {
 		stop()
@@ -95,9 +122,20 @@ Or use this program in another terminal:
   tr87proxy monitor 100 101 --server "sip:tr87proxy@%[1]s;transport=tcp"
   tr87proxy call 100 101    --server "sip:tr87proxy@%[1]s;transport=tcp"
   tr87proxy answer 101      --server "sip:tr87proxy@%[1]s;transport=tcp"
-Press Ctrl-C to stop.
-`, address)
+%[2]sPress Ctrl-C to stop.
+`, address, hintOfAPI(http))
 	return <-stopped
+}
+
+// hintOfAPI returns how to begin with HTTP; "" if it is not served.
+func hintOfAPI(address string) string {
+	if address == "" {
+		return ""
+	}
+	return fmt.Sprintf(`Or use HTTP: http://%[1]s/ describes it.
+  curl -N http://%[1]s/v1/events?devices=101
+  curl --json '{"to":"101"}' http://%[1]s/v1/devices/100/calls
+`, address)
 }
 
 // play is the demonstration: a client, the events that it got, and a ladder diagram of them.

@@ -17,7 +17,7 @@ import (
 
 // demoPhones serves two real telephones on loopback, and controls them once both have
 // registered.
-func demoPhones(ctx context.Context, out io.Writer, port, phones int, once bool) error {
+func demoPhones(ctx context.Context, out io.Writer, port, phones int, http string, once bool) error {
 	cfg := daemon.Default()
 	cfg.Demo = true
 	cfg.Operations.Address = ""
@@ -29,6 +29,7 @@ func demoPhones(ctx context.Context, out io.Writer, port, phones int, once bool)
 		{Number: "101", Name: "Bob", SIP: &config.Telephone{Password: demoPassword}},
 		{Number: "102", Name: "Virtual", Answer: 3 * time.Second},
 	}
+	serveAPI(cfg, http)
 	cfg.Telephones.Listen = []config.Listener{{Transport: "udp", Address: register}, {Transport: "tcp", Address: register}}
 	addresses := make(chan string, 8)
 	n, err := daemon.New(cfg, daemon.Options{Listening: func(transport, address string) { addresses <- transport + " " + address }})
@@ -40,13 +41,13 @@ func demoPhones(ctx context.Context, out io.Writer, port, phones int, once bool)
 	stopped := make(chan error, 1)
 	go func() { stopped <- n.Run(ctx) }()
 	served := map[string]string{}
-	for len(served) < 3 {
+	for len(served) < len(n.Servers()) {
 		select {
 		case next := <-addresses:
 			transport, where, _ := strings.Cut(next, " ")
 			served[transport] = where
 		case err := <-stopped:
-			return fmt.Errorf("%w (is another proxy, or a telephone, on this port? try --port and --phone-port)", err)
+			return fmt.Errorf("%w (is another proxy, or a telephone, on this port? try --port, --phone-port and --api)", err)
 		}
 	}
 	address, register = served["tcp"], served["telephones/udp"]

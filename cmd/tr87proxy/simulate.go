@@ -101,7 +101,7 @@ by default. Whoever can connect may control every phone.`,
 func (s simulation) command() *cobra.Command {
 	var listen []string
 	var allow []string
-	var sounds string
+	var sounds, http string
 	var busy, verbose bool
 	cmd := &cobra.Command{
 		Use: s.name, Short: s.what, Args: exactly(0),
@@ -120,11 +120,12 @@ func (s simulation) command() *cobra.Command {
 			if verbose {
 				log = cmd.ErrOrStderr()
 			}
-			return s.run(cmd.Context(), out, log, addresses, allow, sounds, busy)
+			return s.run(cmd.Context(), out, log, addresses, allow, sounds, http, busy)
 		},
 	}
 	cmd.Flags().StringSliceVar(&listen, "listen", nil, "listen here: one address for all ports, or one with port for each (default "+strings.Join(s.addresses, ",")+")")
 	cmd.Flags().StringSliceVar(&allow, "allow", []string{"127.0.0.0/8", "::1"}, "addresses and networks that may connect")
+	cmd.Flags().StringVar(&http, "api", apiAddress, apiUsage)
 	cmd.Flags().BoolVar(&busy, "traffic", false, "let the phones call one another all the time")
 	cmd.Flags().BoolVar(&verbose, "verbose", false, "write the log to standard error")
 	if s.card {
@@ -168,7 +169,7 @@ func simulated() []string {
 }
 
 // run runs a simulated switch until ctx ends.
-func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allow []string, sounds string, busy bool) error {
+func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allow []string, sounds, http string, busy bool) error {
 	folder, err := os.MkdirTemp("", "tr87proxy-simulate")
 	if err != nil {
 		return err
@@ -184,6 +185,7 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 	cfg := daemon.Default()
 	cfg.Operations.Address = ""
 	cfg.Front("sip").(*tr87.FrontSettings).Listen = nil
+	serveAPI(cfg, http)
 	cfg.Addresses.Allow = allow
 	for _, network := range allow {
 		cfg.Trusted = append(cfg.Trusted, config.Peer{Address: network})
@@ -222,7 +224,7 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 		case at := <-served:
 			fmt.Fprintln(out, "  listening at", at)
 		case err := <-stopped:
-			return fmt.Errorf("%w (is the port taken? try --listen)", err)
+			return fmt.Errorf("%w (is a port taken? try --listen and --api)", err)
 		}
 	}
 	fmt.Fprintf(out, "  %s\n  phones 100 to 109; numbers that begin with 0 lead outside\nStarted! Press Ctrl-C to stop.\n", s.hint) // programs for ctserver wait for Started!

@@ -24,7 +24,7 @@ func (identificationKind) Listens() config.Listens {
 	return config.Listens{Transports: []string{"tcp"}, Port: "8880"}
 }
 func (identificationKind) Check(settings any, s *config.Section) {
-	settings.(*identificationSettings).Identification.Check(s)
+	settings.(*identificationSettings).Check(s)
 }
 
 func TestIdentificationKeys(t *testing.T) {

@@ -109,11 +109,9 @@ func (v *visits) end(key string, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	p := v.pages[key]
-	switch {
-	case err == nil:
-		p.pause = 0
-		p.next = v.clock().Add(pause)
-	default:
+	if err == nil {
+		p.pause, p.next = 0, v.clock().Add(pause)
+	} else {
 		p.pause = min(max(2*p.pause, shortest), longest)
 		p.next = v.clock().Add(p.pause)
 	}

@@ -1,11 +1,9 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -33,15 +31,8 @@ func refuse(status int, format string, args ...any) *refusal {
 	return &refusal{status: status, detail: fmt.Sprintf(format, args...)}
 }
 
-// headers sets the headers that go with the refusal.
-func (a *authenticator) headers(w http.ResponseWriter, r *http.Request, f *refusal) {
-	h := w.Header()
-	if f.retry > 0 {
-		h.Set("Retry-After", strconv.Itoa(int((f.retry+time.Second-1)/time.Second)))
-	}
-	if f.status != http.StatusUnauthorized {
-		return
-	}
+// challenge sets the header that says how a client can say who it is.
+func (a *authenticator) challenge(h http.Header, r *http.Request, f *refusal) {
 	if f.challenge != "" {
 		h.Set("WWW-Authenticate", f.challenge)
 		return
@@ -53,15 +44,18 @@ func (a *authenticator) headers(w http.ResponseWriter, r *http.Request, f *refus
 	}
 }
 
-// refuse responds to a request whose client is not served, with a problem document.
+// refuse responds to a request whose client is not served.
 func (a *authenticator) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	f := (*refusal)(nil)
 	if !errors.As(err, &f) {
-		f = refuse(http.StatusInternalServerError, "the proxy could not do it; its log says more")
+		fail(w, explained(err))
+		return
 	}
-	a.headers(w, r, f)
+	if f.status == http.StatusUnauthorized {
+		a.challenge(w.Header(), r, f)
+	}
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(f.status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(f.status), "status": f.status, "detail": f.detail}) // the client may have left
+	p := problem(f.status, "%s", f.detail)
+	p.retry = f.retry
+	fail(w, p)
 }

@@ -38,31 +38,31 @@ func (g *grammar) form(tag string) *grammar {
 // line, and as long as the message in XML or longer. The edition of the message is not in it.
 func (m *Message) MarshalJSON() ([]byte, error) {
 	w := newJSONWriter()
-	w.WriteByte('{')
+	w.buf.WriteByte('{')
 	w.name(m.root.Tag)
-	begin := w.Len()
+	begin := w.buf.Len()
 	if g := grammars()[m.root.Tag]; g == nil || !w.value(m.root, g.form(m.root.Tag)) {
-		w.Truncate(begin)
-		w.WriteByte('{')
+		w.buf.Truncate(begin)
+		w.buf.WriteByte('{')
 		w.name(jsonDocument)
 		w.xml(m.root)
-		w.WriteByte('}')
+		w.buf.WriteByte('}')
 	}
-	w.WriteByte('}')
-	return w.Bytes(), nil
+	w.buf.WriteByte('}')
+	return w.buf.Bytes(), nil
 }
 
 // jsonWriter writes JSON. Its methods report whether an element has the form that they write; what was
 // written of one that has not is to be removed.
 type jsonWriter struct {
-	bytes.Buffer
+	buf   bytes.Buffer
 	texts *json.Encoder
 }
 
 func newJSONWriter() *jsonWriter {
 	w := &jsonWriter{}
-	w.Grow(1024)
-	w.texts = json.NewEncoder(w)
+	w.buf.Grow(1024)
+	w.texts = json.NewEncoder(&w.buf)
 	w.texts.SetEscapeHTML(false)
 	return w
 }
@@ -76,21 +76,21 @@ func (w *jsonWriter) text(s string) {
 			}
 			return r
 		}, s)) // a string always encodes
-		w.Truncate(w.Len() - 1) // the line feed
+		w.buf.Truncate(w.buf.Len() - 1) // the line feed
 		return
 	}
-	w.WriteByte('"')
-	w.WriteString(s)
-	w.WriteByte('"')
+	w.buf.WriteByte('"')
+	w.buf.WriteString(s)
+	w.buf.WriteByte('"')
 }
 
 // name begins a member of an object.
 func (w *jsonWriter) name(name string) {
-	if b := w.Bytes(); b[len(b)-1] != '{' {
-		w.WriteByte(',')
+	if b := w.buf.Bytes(); b[len(b)-1] != '{' {
+		w.buf.WriteByte(',')
 	}
 	w.text(name)
-	w.WriteByte(':')
+	w.buf.WriteByte(':')
 }
 
 // xml writes elements as the text of a document.
@@ -126,18 +126,18 @@ func (w *jsonWriter) scalar(e *etree.Element, shape shape, text string) bool {
 	switch shape {
 	case shapeBool:
 		x, err := strconv.ParseBool(text)
-		w.WriteString(strconv.FormatBool(x))
+		w.buf.WriteString(strconv.FormatBool(x))
 		return err == nil
 	case shapeInt:
 		n, err := strconv.ParseInt(text, 10, 64)
-		w.WriteString(strconv.FormatInt(n, 10))
+		w.buf.WriteString(strconv.FormatInt(n, 10))
 		return err == nil
 	case shapeFloat:
 		x, err := strconv.ParseFloat(text, 64)
-		w.WriteString(formatFloat(x))
+		w.buf.WriteString(formatFloat(x))
 		return err == nil && x-x == 0 // neither infinite nor no number
 	case shapeEmpty:
-		w.WriteString("true")
+		w.buf.WriteString("true")
 		return text == ""
 	case shapeDevice:
 		if kind := (Device{element: e}).Type(); isPrefix(kind) {
@@ -156,7 +156,7 @@ func isPrefix(typeOfNumber string) bool {
 
 // object writes an element with children. The children of a kind are neighbours.
 func (w *jsonWriter) object(e *etree.Element, g *grammar) bool {
-	w.WriteByte('{')
+	w.buf.WriteByte('{')
 	if attrs := attributesOf(e, shapeStruct); len(attrs) > 0 {
 		w.name(jsonAttributes)
 		w.attributes(attrs)
@@ -183,26 +183,26 @@ func (w *jsonWriter) object(e *etree.Element, g *grammar) bool {
 			i++
 			same = same[:len(same)+1]
 		}
-		if begin := w.Len(); !w.member(&g.members[at], same) {
-			w.Truncate(begin)
+		if begin := w.buf.Len(); !w.member(&g.members[at], same) {
+			w.buf.Truncate(begin)
 			others = append(others, same...)
 		}
 	}
 	for i := range g.members {
 		if m := &g.members[i]; m.repeats && !seen[i] {
 			w.name(m.name)
-			w.WriteString("[]")
+			w.buf.WriteString("[]")
 		}
 	}
 	if len(others) > 0 {
 		w.name(jsonOthers)
 		for i, t := range others {
-			w.WriteByte("[,"[min(i, 1)])
+			w.buf.WriteByte("[,"[min(i, 1)])
 			w.xml(t)
 		}
-		w.WriteByte(']')
+		w.buf.WriteByte(']')
 	}
-	w.WriteByte('}')
+	w.buf.WriteByte('}')
 	return len(others) == 0 || g.open
 }
 
@@ -219,12 +219,12 @@ func (w *jsonWriter) member(m *member, same []etree.Token) bool {
 	}
 	w.name(m.name)
 	if list {
-		w.WriteByte('[')
+		w.buf.WriteByte('[')
 	}
 	marked := false
 	for i, t := range items {
 		if list && i > 0 {
-			w.WriteByte(',')
+			w.buf.WriteByte(',')
 		}
 		e, ok := t.(*etree.Element)
 		if !ok || !w.value(e, item) {
@@ -233,7 +233,7 @@ func (w *jsonWriter) member(m *member, same []etree.Token) bool {
 		marked = marked || len(attributesOf(e, item.shape)) > 0
 	}
 	if list {
-		w.WriteByte(']')
+		w.buf.WriteByte(']')
 	}
 	if !marked || item.shape == shapeStruct {
 		return true
@@ -244,10 +244,10 @@ func (w *jsonWriter) member(m *member, same []etree.Token) bool {
 		return true
 	}
 	for i, t := range items {
-		w.WriteByte("[,"[min(i, 1)])
+		w.buf.WriteByte("[,"[min(i, 1)])
 		w.attributes(attributesOf(t.(*etree.Element), item.shape))
 	}
-	w.WriteByte(']')
+	w.buf.WriteByte(']')
 	return true
 }
 
@@ -284,12 +284,12 @@ func attributesOf(e *etree.Element, shape shape) []etree.Attr {
 }
 
 func (w *jsonWriter) attributes(attrs []etree.Attr) {
-	w.WriteByte('{')
+	w.buf.WriteByte('{')
 	for _, a := range attrs {
 		w.name(qualified(a.Space, a.Key))
 		w.text(a.Value)
 	}
-	w.WriteByte('}')
+	w.buf.WriteByte('}')
 }
 
 // refusalForm is the form of an error value.

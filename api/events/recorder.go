@@ -45,6 +45,7 @@ type Recorder struct {
 	listing  bool            // the links are being asked
 	segments map[string]func(*uacsta.Message)
 	links    map[string]proxy.LinkStatus
+	up       bool // one of them is
 	kept     keeper
 	broken   bool // the session was closed: a gap is to be told
 }
@@ -189,18 +190,19 @@ func (r *Recorder) look() {
 		}
 		now[l.Name], up = l, up || l.Up
 	}
-	r.links = now
-	if r.session == nil && up {
-		r.open()
-	}
+	r.links, r.up = now, up
+	r.open()
 	if risen {
 		r.retryAll()
 		r.list()
 	}
 }
 
-// open opens the session, and starts all monitors.
+// open opens the session, once a link is up and something is to be watched, and starts all monitors.
 func (r *Recorder) open() {
+	if r.session != nil || !r.up || len(r.watches)+len(r.patterns) == 0 {
+		return
+	}
 	session, err := r.cfg.Proxy.Open(proxy.Opening{
 		Identity: identity, Peer: "events", Front: r.cfg.Front, Sessions: proxy.SessionsOff, NoLogin: true, Reach: proxy.ReachOwn,
 	}, ear{r, r.epoch})

@@ -62,9 +62,22 @@ const (
 	settleTime       = 5 * time.Second // that a subscription waits for monitors to start
 )
 
-// Subscribe begins a stream. It waits a few seconds for the switch to accept the monitors of devices. The first event is
-// [Ready]. The error is ErrFull or ErrClosed, or of ctx.
+// Subscribe prepares a stream and begins it.
 func (r *Recorder) Subscribe(ctx context.Context, want Wish) (*Subscription, error) {
+	s, err := r.Prepare(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Begin(ctx, want.After); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Prepare has the wanted devices recorded, and waits a few seconds for the switch to accept their monitors. Begin begins
+// the stream; Close ends it in any case. The error is ErrFull or ErrClosed, or of ctx.
+func (r *Recorder) Prepare(ctx context.Context, want Wish) (*Subscription, error) {
 	settled, release, err := r.want(ctx, want.Devices, want.Patterns)
 	if err != nil {
 		return nil, err
@@ -75,30 +88,28 @@ func (r *Recorder) Subscribe(ctx context.Context, want Wish) (*Subscription, err
 	case <-settled:
 	case <-wait.C:
 	case <-ctx.Done():
+		release()
+		return nil, ctx.Err()
 	}
 	s := &Subscription{recorder: r, want: want, devices: map[string]bool{}, release: release, asleep: true}
 	for _, device := range want.Devices {
 		s.devices[device] = true
 	}
-	if err := s.begin(ctx); err != nil {
-		release()
-		return nil, err
-	}
 	r.hub.add(1)
 	return s, nil
 }
 
-// begin finds out where the stream begins, and makes its first events.
-func (s *Subscription) begin(ctx context.Context) error {
-	from := s.want.After
-	if from != nil && *from != 0 {
-		if first, last := s.recorder.cfg.Events.Bounds(); *from > last || *from+1 < first {
-			s.first = append(s.first, s.missing(*from+1, first-1))
-			if s.at = first - 1; s.want.Snapshot {
-				from = nil
-			}
-		} else {
-			s.at = *from
+// Begin begins the stream after an event, or, with nil, now. The first event is [Ready], or [Gap] if events are missing.
+// The error is ErrClosed, or of ctx.
+func (s *Subscription) Begin(ctx context.Context, after *uint64) error {
+	from, gone := after, uint64(0) // the last event that is gone
+	if from != nil {
+		s.at = *from
+		if first, last := s.recorder.cfg.Events.Bounds(); *from != 0 && (*from > last || *from+1 < first) {
+			gone = first - 1
+		}
+		if gone > 0 && s.want.Snapshot {
+			from = nil
 		}
 	}
 	var pictures []picture
@@ -119,6 +130,11 @@ func (s *Subscription) begin(ctx context.Context) error {
 	}
 	if from == nil {
 		s.at = now
+		gone = min(gone, 1) * now // the snapshot stands for all events before it
+	}
+	if gone > 0 {
+		s.first = append(s.first, s.missing(*after+1, gone))
+		s.at = gone
 	}
 	slices.Sort(waiting)
 	devices := append([]string{}, s.want.Patterns...)

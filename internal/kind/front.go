@@ -153,6 +153,9 @@ func serveTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready f
 func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patience time.Duration, ready func(address string), handler http.Handler) error {
 	return serveTCP(ctx, l, log, ready, func(ctx context.Context, listener net.Listener) error {
 		server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
+		leaving := make(chan struct{})
+		server.RegisterOnShutdown(func() { close(leaving) })
+		server.BaseContext = func(net.Listener) context.Context { return context.WithValue(context.Background(), leavingKey{}, leaving) }
 		var group sync.WaitGroup
 		defer group.Wait()
 		serving, done := context.WithCancel(ctx)
@@ -167,6 +170,15 @@ func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patien
 		})
 		return server.Serve(listener)
 	}, func(l net.Listener) net.Listener { return bound(l, DefaultBounds) })
+}
+
+type leavingKey struct{}
+
+// Leaving returns a channel that is closed when the listener that a request came by closes. A response that goes on for
+// ever ends then. It returns nil for a request that came by no listener of [ServeHTTP].
+func Leaving(ctx context.Context) <-chan struct{} {
+	ch, _ := ctx.Value(leavingKey{}).(chan struct{})
+	return ch
 }
 
 // ServeSIP implements Front.Serve for a SIP user agent. When only this listener closes, its dialogs end with BYE, and the

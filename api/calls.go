@@ -113,7 +113,7 @@ func (c *client) calls(ctx context.Context, device string) ([]uacsta.SnapshotDev
 		}
 		return snapshot.CrossRefIDorSnapshotData.ServiceCrossRefID
 	}
-	_, err := c.list(ctx, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)}, ref, func(m *uacsta.Message) (bool, error) {
+	err := c.list(ctx, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)}, ref, func(m *uacsta.Message) (bool, error) {
 		var segment uacsta.SnapshotDeviceData
 		err := m.Decode(&segment)
 		calls = append(calls, segment.SnapshotData...)
@@ -165,7 +165,7 @@ func (s *Server) parties(ctx context.Context, c *client, call *Call, at uacsta.C
 		}
 		return snapshot.CrossRefIDorSnapshotData.ServiceCrossRefID
 	}
-	_, err := c.list(ctx, uacsta.SnapshotCall{SnapshotObject: at}, ref, func(m *uacsta.Message) (bool, error) {
+	err := c.list(ctx, uacsta.SnapshotCall{SnapshotObject: at}, ref, func(m *uacsta.Message) (bool, error) {
 		var segment uacsta.SnapshotCallData
 		err := m.Decode(&segment)
 		parties = append(parties, segment.SnapshotData...)

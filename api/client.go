@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -20,11 +21,7 @@ type client struct {
 	mu      sync.Mutex
 	ended   error
 	waiting map[string]chan *uacsta.Message // for the segments of a list, by its reference
-	early   []*uacsta.Message               // segments whose list is not known yet
 }
-
-// maxEarly limits the segments that wait for the response that names their list.
-const maxEarly = 256
 
 // Event implements proxy.Client.
 func (c *client) Event(m *uacsta.Message) {
@@ -42,23 +39,19 @@ var segmented = map[string]struct{}{
 	uacsta.NameSwitchingFunctionDevices: {}, uacsta.NameSnapshotDeviceData: {}, uacsta.NameSnapshotCallData: {},
 }
 
-// segment hands a segment to the request that waits for it. A client that asks by POST /v1/csta over a WebSocket gets the
-// segments itself: it has no request that waits.
+// segment hands a segment to the request that waits for it. Those that a client has asked for by POST /v1/csta over a
+// WebSocket are events of it.
 func (c *client) segment(ref string, m *uacsta.Message) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if ch := c.waiting[ref]; ch != nil {
+	ch := c.waiting[ref]
+	if ch != nil {
 		select {
 		case ch <- m:
 		default: // the request has given up
 		}
-		return true
 	}
-	if c.events != nil || len(c.early) >= maxEarly {
-		return false
-	}
-	c.early = append(c.early, m)
-	return true
+	return ch != nil
 }
 
 // Closed implements proxy.Client.
@@ -80,12 +73,22 @@ func (c *client) over() error {
 
 // do sends a request, a struct of uacsta or a *uacsta.Message, and waits for its response. A refusal is a *uacsta.Error.
 func (c *client) do(ctx context.Context, req any) (*uacsta.Message, error) {
+	return c.ask(ctx, req, func(*uacsta.Message) {})
+}
+
+// ask is do, and calls first with the response before the core calls Event with what follows it.
+func (c *client) ask(ctx context.Context, req any, first func(*uacsta.Message)) (*uacsta.Message, error) {
 	m, ok := req.(*uacsta.Message)
 	if !ok {
 		m = uacsta.Encode(req, uacsta.Edition6)
 	}
 	answer := make(chan *uacsta.Message, 1)
-	c.session.Request(m, func(res *uacsta.Message) { answer <- res })
+	c.session.Request(m, func(res *uacsta.Message) {
+		if res != nil && res.Err() == nil {
+			first(res)
+		}
+		answer <- res
+	})
 	select {
 	case res := <-answer:
 		if res != nil && res.Err() != nil {
@@ -98,21 +101,27 @@ func (c *client) do(ctx context.Context, req any) (*uacsta.Message, error) {
 }
 
 // list sends a request whose response may name a list, and calls each for every segment of it.
-func (c *client) list(ctx context.Context, req any, ref func(res *uacsta.Message) string, each func(*uacsta.Message) (last bool, err error)) (*uacsta.Message, error) {
-	res, err := c.do(ctx, req)
-	if err != nil || ref(res) == "" {
-		return res, err
+func (c *client) list(ctx context.Context, req any, ref func(res *uacsta.Message) string, each func(*uacsta.Message) (last bool, err error)) error {
+	segments := make(chan *uacsta.Message, maxSegments)
+	defer c.done(segments)
+	named := false
+	_, err := c.ask(ctx, req, func(res *uacsta.Message) {
+		if name := ref(res); name != "" {
+			named = true
+			c.wait(ctx, name, segments)
+		}
+	})
+	if err != nil || !named {
+		return err
 	}
-	segments := c.wait(ref(res))
-	defer c.done(ref(res))
 	for {
 		select {
 		case m := <-segments:
 			if last, err := each(m); last || err != nil {
-				return res, err
+				return err
 			}
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
@@ -120,29 +129,19 @@ func (c *client) list(ctx context.Context, req any, ref func(res *uacsta.Message
 // maxSegments limits the segments of one list that wait.
 const maxSegments = 2100
 
-func (c *client) wait(ref string) <-chan *uacsta.Message {
+// wait has the segments of a list sent to a channel, unless ctx has ended, after which done is called.
+func (c *client) wait(ctx context.Context, ref string, segments chan *uacsta.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	ch := make(chan *uacsta.Message, maxSegments)
-	var others []*uacsta.Message
-	for _, m := range c.early {
-		if m.Text("serviceCrossRefID") == ref {
-			ch <- m
-		} else {
-			others = append(others, m)
-		}
+	if ctx.Err() == nil {
+		c.waiting[ref] = segments
 	}
-	c.early, c.waiting[ref] = others, ch
-	return ch
 }
 
-func (c *client) done(ref string) {
+func (c *client) done(segments chan *uacsta.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.waiting, ref)
-	if len(c.waiting) == 0 {
-		c.early = nil
-	}
+	maps.DeleteFunc(c.waiting, func(_ string, ch chan *uacsta.Message) bool { return ch == segments })
 }
 
 // open opens a session for a caller.

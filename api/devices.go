@@ -148,7 +148,7 @@ func patterns(text string) ([]string, error) {
 func (c *client) devices(ctx context.Context, category string, patterns []string) ([]uacsta.DeviceListItem, error) {
 	var all []uacsta.DeviceListItem
 	ref := func(res *uacsta.Message) string { return res.Text("serviceCrossRefID") }
-	_, err := c.list(ctx, uacsta.GetSwitchingFunctionDevices{RequestedDeviceCategory: uacsta.ReqDeviceCategory(category)}, ref, func(m *uacsta.Message) (bool, error) {
+	err := c.list(ctx, uacsta.GetSwitchingFunctionDevices{RequestedDeviceCategory: uacsta.ReqDeviceCategory(category)}, ref, func(m *uacsta.Message) (bool, error) {
 		var segment uacsta.SwitchingFunctionDevices
 		err := m.Decode(&segment)
 		for _, d := range segment.DeviceList {

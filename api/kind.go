@@ -14,7 +14,7 @@ const name = "api"
 // Kind is the kind of front for programs that speak HTTP.
 var Kind = kind.FrontOf[Settings]{
 	Key:      name,
-	Defaults: func() *Settings { return &Settings{RequestTimeout: 30 * time.Second} },
+	Defaults: func() *Settings { return &Settings{RequestTimeout: 30 * time.Second, Events: defaultEvents} },
 	Ways:     config.Listens{Transports: []string{"tcp", "tls"}, Port: "8880", TLSPort: "8843", NoLogin: true},
 	Check:    (*Settings).check,
 	Build:    build,
@@ -25,11 +25,15 @@ type Settings struct {
 	config.Listening
 	Identification
 
+	Events  Events       `yaml:"events"`
+	Connect []Connection `yaml:"connect"`
+
 	RequestTimeout time.Duration `yaml:"request-timeout"` // for the response of a switch
 }
 
 func (f *Settings) check(s *config.Section) {
 	f.Identification.Check(s)
+	f.Events.Check(s, f.Connect)
 	s.Longer(map[string]time.Duration{"request-timeout": f.RequestTimeout})
 }
 

@@ -22,6 +22,7 @@ type Server struct {
 	cors     *cors
 	clients  clients
 	keys     keys
+	events   *events
 	mux      *http.ServeMux
 	handler  http.Handler
 	api      huma.API
@@ -37,9 +38,17 @@ func NewServer(settings *Settings, env *kind.FrontEnv) (*Server, error) {
 	if s.auth, err = newAuthenticator(name, &settings.Identification, env); err != nil {
 		return nil, err
 	}
+	if s.events, err = newEvents(&settings.Events, s.proxy, s.log); err != nil {
+		s.auth.close()
+		return nil, err
+	}
 	s.cors = newCORS(&settings.Identification, s.auth)
 	s.describe()
 	s.handler = s.cors.wrap(s.surviving(s.identified(s.once(s.mux))))
+	if err = s.connect(settings.Connect); err != nil {
+		s.Close()
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -48,6 +57,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 
 // Close closes all sessions.
 func (s *Server) Close() {
+	s.events.Close()
 	s.clients.close()
 	s.auth.close()
 }
@@ -69,6 +79,7 @@ func (s *Server) describe() {
 	s.describeCalls()
 	s.describeActions()
 	s.describeCSTA()
+	s.describeEvents()
 	s.describePages()
 }
 
@@ -95,6 +106,10 @@ func (s *Server) identified(next http.Handler) http.Handler {
 		who, err := s.auth.identify(r)
 		if err != nil {
 			s.auth.refuse(w, r, err)
+			return
+		}
+		if isUpgrade(r) {
+			s.upgrade(w, r, who)
 			return
 		}
 		c, giveBack, err := s.borrow(who, r)

@@ -80,12 +80,6 @@ func (l *line) drop(call string) {
 	}
 }
 
-// clear removes all calls.
-func (l *line) clear() {
-	clear(l.calls)
-	l.recent.Init()
-}
-
 // stateOf returns the state of a connection, or "".
 func (l *line) stateOf(id callmodel.ID) callmodel.State {
 	if r := l.calls[id.Call]; r != nil {

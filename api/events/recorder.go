@@ -245,12 +245,11 @@ func (r *Recorder) gap(reason string) {
 }
 
 // append appends an event to the log.
-func (r *Recorder) append(event any, device, kind string, at time.Time) bool {
+func (r *Recorder) append(event any, device, kind string, at time.Time) {
 	err := r.cfg.Events.Append([]eventlog.Entry{{Time: at, Device: device, Kind: kind, Data: encode(event)}}, nil)
 	if err != nil {
 		r.log.Error("could not record an event", "device", device, "type", kind, "err", err)
 	}
-	return err == nil
 }
 
 // message handles a message of the core.

@@ -253,9 +253,9 @@ func TestRestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "events.db")
 	w := newWorld(t, path)
 	s := w.subscribe(Wish{Devices: []string{"101"}})
-	last := s.until(Ready, "")[0].Seq
+	s.until(Ready, "")
 	first := w.call("100", "101").CallID
-	last = s.until("delivered", "101")[0].Seq
+	last := s.until("delivered", "101")[0].Seq
 	w.stop()
 	if _, err := s.Next(1); !errors.Is(err, ErrClosed) {
 		t.Errorf("%v", err)

@@ -174,7 +174,7 @@ func (r *Recorder) apply() {
 	}
 	now := time.Now()
 	for device, w := range r.watches {
-		if w.pattern && !(r.listed[device] && policy.MatchDevice(patterns, device)) {
+		if w.pattern && (!r.listed[device] || !policy.MatchDevice(patterns, device)) {
 			w.pattern, w.left = false, now
 		}
 	}

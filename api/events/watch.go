@@ -47,9 +47,10 @@ type heldEvent struct {
 }
 
 const (
-	maxWatched   = 20_000 // devices
-	maxHeld      = 1000   // events of one device
-	maxSnapshots = 200    // calls of one device that are asked for
+	maxWatched   = 20_000    // devices
+	maxHeld      = 1000      // events of one device
+	maxSnapshots = 200       // calls of one device that are asked for
+	maxCSTA      = 512 << 10 // octets of the JSON of an event; a larger one is left out
 )
 
 // watching returns the watch of a device, which it begins if there is none; nil if there are too many.
@@ -324,6 +325,8 @@ func (r *Recorder) record(w *watch, ev *uacsta.Message, at time.Time) {
 	if id != "" {
 		h.Caller, h.Called, h.State = call.Caller, call.Called, call.State
 	}
-	h.CSTA, _ = ev.MarshalJSON()
+	if h.CSTA, _ = ev.MarshalJSON(); len(h.CSTA) > maxCSTA {
+		h.CSTA = nil
+	}
 	r.append(h, w.device, kind, at)
 }

@@ -1,0 +1,101 @@
+package api
+
+import (
+	"errors"
+	"mime"
+	"net/http"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// csta sends a request of CSTA to the core at once: requests reach it in the order in which the client sent them, and a
+// response precedes the events that its request causes.
+func (k *socket) csta(q inquiry) {
+	xml := false
+	switch kind, _, err := mime.ParseMediaType(q.header("Content-Type")); {
+	case q.header("Content-Type") == "" || err == nil && kind == "application/json":
+	case err == nil && isXML(kind):
+		xml = true
+	default:
+		k.refuse(q.ID, problem(http.StatusUnsupportedMediaType, "write the header Content-Type: application/json, or application/xml"))
+		return
+	}
+	var req *uacsta.Message
+	var err error
+	if xml {
+		req, err = uacsta.Parse(q.body())
+	} else {
+		req, err = uacsta.ParseJSON(q.Body)
+	}
+	reply := func(m *uacsta.Message) { k.answer(q.ID, xml, m) }
+	var unclear *uacsta.Unclear
+	switch {
+	case errors.As(err, &unclear):
+		k.client.session.Unclear(unclear, reply)
+		return
+	case err != nil:
+		k.refuse(q.ID, explained(unread(err)))
+		return
+	}
+	if err := k.client.alone(req); err != nil {
+		k.refuse(q.ID, explained(err))
+		return
+	}
+	k.client.session.Request(req, reply)
+}
+
+// isXML reports whether a media type is that of a document of CSTA-XML.
+func isXML(kind string) bool {
+	return kind == "application/xml" || kind == "text/xml" || kind == "application/csta+xml"
+}
+
+// answer sends the response of the core; nil: there is none.
+func (k *socket) answer(id string, xml bool, m *uacsta.Message) {
+	res := SocketResponse{ID: id, Status: http.StatusOK}
+	switch {
+	case m == nil:
+		res.Status = http.StatusNoContent
+	case xml:
+		if refusal := m.Err(); refusal != nil {
+			res.Status = ofCSTA(refusal).Status
+		}
+		res.Body = string(m.Bytes())
+	case m.Err() != nil:
+		k.refuse(id, ofCSTA(m.Err()))
+		return
+	default:
+		res.Body = m
+	}
+	k.send(encoded(res))
+}
+
+// document handles a document of a client that speaks CSTA-XML. Its requests are carried out one after the other.
+func (k *socket) document(data []byte) {
+	req, err := uacsta.Parse(data)
+	answered := make(chan struct{})
+	reply := func(m *uacsta.Message) {
+		if m != nil {
+			k.send(m.Bytes())
+		}
+		close(answered)
+	}
+	var unclear *uacsta.Unclear
+	switch {
+	case errors.As(err, &unclear):
+		k.client.session.Unclear(unclear, reply)
+	case err != nil:
+		k.close(statusNoText, "a message is no document of CSTA-XML: "+err.Error())
+		return
+	case k.client.alone(req) != nil:
+		k.send(uacsta.ErrorMessage(uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported), req.Edition()).Bytes())
+		return
+	default:
+		k.client.session.Request(req, reply)
+	}
+	k.busy.Store(true)
+	defer k.busy.Store(false)
+	select {
+	case <-answered:
+	case <-k.ctx.Done():
+	}
+}

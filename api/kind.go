@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/eventlog"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/internal/webhook"
 )
 
 // name is the name of this front in the configuration, in rules, in the log and in the audit file.
@@ -28,12 +30,15 @@ type Settings struct {
 	Events  Events       `yaml:"events"`
 	Connect []Connection `yaml:"connect"`
 
+	Webhooks []webhook.Hook `yaml:"webhooks"`
+
 	RequestTimeout time.Duration `yaml:"request-timeout"` // for the response of a switch
 }
 
 func (f *Settings) check(s *config.Section) {
 	f.Identification.Check(s)
 	f.Events.Check(s, f.Connect)
+	checkHooks(f.Webhooks, s)
 	s.Longer(map[string]time.Duration{"request-timeout": f.RequestTimeout})
 }
 
@@ -52,6 +57,12 @@ func build(f *Settings, env *kind.FrontEnv) (kind.Front, error) {
 func (f *front) Serve(ctx context.Context, l *config.Listener, ready func(string)) error {
 	return kind.ServeHTTP(ctx, l, f.server.log, 5*time.Second, ready, f.server)
 }
+
+// EventLog returns the log of events, for metrics.
+func (f *front) EventLog() *eventlog.Log { return f.server.events.kept }
+
+// Webhooks returns how the webhooks are doing, for metrics.
+func (f *front) Webhooks() []webhook.Status { return f.server.webhooks.All() }
 
 // Close implements kind.Front.
 func (f *front) Close(context.Context) { f.server.Close() }

@@ -23,6 +23,7 @@ type Server struct {
 	clients  clients
 	keys     keys
 	events   *events
+	webhooks *webhooks
 	mux      *http.ServeMux
 	handler  http.Handler
 	api      huma.API
@@ -42,6 +43,11 @@ func NewServer(settings *Settings, env *kind.FrontEnv) (*Server, error) {
 		s.auth.close()
 		return nil, err
 	}
+	if s.webhooks, err = newWebhooks(settings.Webhooks, s.events, s.proxy); err != nil {
+		s.events.Close()
+		s.auth.close()
+		return nil, err
+	}
 	s.cors = newCORS(&settings.Identification, s.auth)
 	s.describe()
 	s.handler = s.cors.wrap(s.surviving(s.identified(s.once(s.mux))))
@@ -57,6 +63,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 
 // Close closes all sessions.
 func (s *Server) Close() {
+	s.webhooks.close()
 	s.events.Close()
 	s.clients.close()
 	s.auth.close()
@@ -80,6 +87,7 @@ func (s *Server) describe() {
 	s.describeActions()
 	s.describeCSTA()
 	s.describeEvents()
+	s.describeWebhooks()
 	s.describePages()
 }
 

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -80,8 +81,8 @@ func (s *Session) Outlook(req *uacsta.Message) Outlook {
 
 // View is a device as one client may use it.
 type View struct {
-	Device   string     // the canonical number of the device
-	Link     LinkStatus // the link that serves it
+	Device   string          // the canonical number of the device
+	Link     LinkStatus      // the link that serves it
 	Features uacsta.Features // of a link that does not say what it supports: every service, and no events
 }
 
@@ -122,6 +123,12 @@ func (s *Session) In(callID string) []uacsta.ConnectionID {
 		list = append(list, x.ID)
 	}
 	return list
+}
+
+// MayObserve reports whether an identity that comes by a front may observe a device, by its canonical number.
+func (p *Proxy) MayObserve(who policy.Identity, front, device string) bool {
+	n, err := p.numbers().Parse(device, "")
+	return err == nil && p.policy().Decide(policy.Request{Who: who, Front: front, Action: policy.Observe, Device: n, At: time.Now()}).Allowed
 }
 
 // MayObserve reports whether the client may observe a device, by its canonical number.

@@ -22,10 +22,12 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/audit"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/directory"
+	"github.com/tr87proxy/tr87proxy/internal/eventlog"
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/operations"
 	"github.com/tr87proxy/tr87proxy/internal/tokens"
+	"github.com/tr87proxy/tr87proxy/internal/webhook"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -302,6 +304,12 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 		for _, f := range n.fronts {
 			if f, ok := f.(interface{ UA() *sip.UA }); ok {
 				operations.UA = f.UA()
+			}
+			if f, ok := f.(interface {
+				EventLog() *eventlog.Log
+				Webhooks() []webhook.Status
+			}); ok {
+				operations.Events, operations.Webhooks = f.EventLog(), f.Webhooks
 			}
 		}
 		if n.phones != nil {

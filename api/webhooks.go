@@ -1,0 +1,289 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/eventlog"
+	"github.com/tr87proxy/tr87proxy/internal/webhook"
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+)
+
+// webhooks delivers events to URLs, and has the recorder record what they want.
+type webhooks struct {
+	*webhook.Sender
+
+	events *events
+	ctx    context.Context //nolint:containedctx // ends with close
+	halt   context.CancelFunc
+
+	mu     sync.Mutex
+	closed bool
+	wants  map[[2]string]func() // by owner and name: what releases the devices of a hook
+	group  sync.WaitGroup       // the sender, and questions to the recorder
+}
+
+// checkHooks reports faults in the key webhooks.
+func checkHooks(hooks []webhook.Hook, s *config.Section) {
+	for i := range hooks {
+		hooks[i].Check(func(key, text string) { s.Fault(fmt.Sprintf("webhooks[%d].%s", i, key), text) })
+		if slices.ContainsFunc(hooks[:i], func(h webhook.Hook) bool { return h.Name == hooks[i].Name }) {
+			s.Fault(fmt.Sprintf("webhooks[%d].name", i), "is there twice")
+		}
+	}
+}
+
+// newWebhooks returns the sender of webhooks: those of the configuration, and those that were added before.
+func newWebhooks(hooks []webhook.Hook, e *events, p *proxy.Proxy) (*webhooks, error) {
+	mayObserve := func(owner string, entry eventlog.Entry) bool {
+		return entry.Device == "" || p.MayObserve(policy.Identity{Name: owner}, name, entry.Device)
+	}
+	sender, err := webhook.New(e.kept, mayObserve, e.log)
+	if err != nil {
+		return nil, err
+	}
+	if err := sender.Set(hooks); err != nil {
+		return nil, err
+	}
+	w := &webhooks{Sender: sender, events: e, wants: map[[2]string]func(){}}
+	w.ctx, w.halt = context.WithCancel(e.ctx)
+	w.group.Go(func() { sender.Run(w.ctx) })
+	for _, h := range sender.All() {
+		w.want(&h.Hook)
+	}
+	return w, nil
+}
+
+// close ends the sender.
+func (w *webhooks) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.halt()
+	w.group.Wait()
+}
+
+// want has the recorder record the devices of a hook.
+func (w *webhooks) want(h *webhook.Hook) {
+	var devices, patterns []string
+	for _, d := range h.Devices {
+		if isPattern(d) {
+			patterns = append(patterns, d)
+		} else {
+			devices = append(devices, d)
+		}
+	}
+	if len(h.Devices) == 0 {
+		patterns = []string{"*"}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
+	key := [2]string{h.Owner, h.Name}
+	w.group.Go(func() { // the recorder may not have begun yet
+		release, err := w.events.recorder.Want(w.ctx, devices, patterns)
+		if err != nil {
+			if w.ctx.Err() == nil {
+				w.events.log.Error("could not record the events of a webhook", "hook", key[1], "owner", key[0], "err", err)
+			}
+			return
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.wants[key] != nil {
+			w.wants[key]()
+		}
+		w.wants[key] = release
+	})
+}
+
+// unwant releases the devices of a hook.
+func (w *webhooks) unwant(owner, hook string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := [2]string{owner, hook}
+	if release := w.wants[key]; release != nil {
+		release()
+		delete(w.wants, key)
+	}
+}
+
+// Webhook is a URL that gets events.
+type Webhook struct {
+	Name        string            `json:"name" pattern:"^[a-zA-Z0-9][a-zA-Z0-9._-]*$" maxLength:"64" example:"crm"`
+	URL         string            `json:"url" format:"uri" maxLength:"2048" example:"https://crm.contoso.com/calls"`
+	Devices     []string          `json:"devices,omitempty" maxItems:"256" doc:"numbers and patterns; none: all that you may observe"`
+	Types       []string          `json:"types,omitempty" maxItems:"128" doc:"types of events; none: all"`
+	Format      string            `json:"format,omitempty" enum:"cloudevents,zammad,template" doc:"of the body; cloudevents by default"`
+	Template    string            `json:"template,omitempty" maxLength:"16384" doc:"a Go text/template over the event, for the format template"`
+	ContentType string            `json:"contentType,omitempty" maxLength:"128"`
+	Users       map[string]string `json:"users,omitempty" doc:"the names by which Zammad knows the users of devices"`
+	Secrets     []string          `json:"secrets,omitempty" maxItems:"4" doc:"whsec_ and base64: they sign the requests. Without any, the proxy makes one. The response to this request is the only one that has them"`
+}
+
+// WebhookStatus is a webhook, and how it is doing.
+type WebhookStatus struct {
+	Webhook
+
+	Delivered int64  `json:"delivered" doc:"events, since the proxy started"`
+	Failed    int64  `json:"failed" doc:"attempts"`
+	Dead      int64  `json:"dead" doc:"events that became dead letters"`
+	Waiting   int64  `json:"waiting" doc:"events"`
+	Failure   string `json:"failure,omitempty" doc:"why the last attempt failed"`
+	Disabled  bool   `json:"disabled" doc:"the receiver has said 410 Gone"`
+}
+
+// WebhookList is the webhooks of a client.
+type WebhookList struct {
+	Webhooks []WebhookStatus `json:"webhooks"`
+}
+
+// DeadLetters is the events that a webhook has not delivered.
+type DeadLetters struct {
+	Letters []webhook.Letter `json:"letters"`
+}
+
+type hookPath struct {
+	Name string `path:"name" maxLength:"64"`
+}
+
+type letterPath struct {
+	Name   string `path:"name" maxLength:"64"`
+	Letter string `path:"letter" doc:"the id of the event" maxLength:"64"`
+}
+
+type created[T any] struct {
+	Location string `header:"Location"`
+	Body     T
+}
+
+func (s *Server) describeWebhooks() {
+	op := func(id, method, path, summary string, status int) huma.Operation {
+		return bounded(huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{"webhooks"}, DefaultStatus: status})
+	}
+	huma.Register(s.api, op("listWebhooks", http.MethodGet, "/v1/webhooks", "List your webhooks", http.StatusOK), s.listWebhooks)
+	add := op("addWebhook", http.MethodPost, "/v1/webhooks", "Add a webhook", http.StatusCreated)
+	add.SkipValidateBody = false
+	huma.Register(s.api, add, s.addWebhook)
+	huma.Register(s.api, op("removeWebhook", http.MethodDelete, "/v1/webhooks/{name}", "Remove a webhook with its dead letters", http.StatusNoContent),
+		managing(s, func(_ context.Context, owner string, in *hookPath) error {
+			err := s.webhooks.Remove(owner, in.Name)
+			if err == nil {
+				s.webhooks.unwant(owner, in.Name)
+			}
+			return err
+		}))
+	huma.Register(s.api, op("enableWebhook", http.MethodPost, "/v1/webhooks/{name}/enable", "Let a webhook go on that its receiver has disabled", http.StatusNoContent),
+		managing(s, func(_ context.Context, owner string, in *hookPath) error { return s.webhooks.Enable(owner, in.Name) }))
+	huma.Register(s.api, op("listDeadLetters", http.MethodGet, "/v1/webhooks/{name}/dead", "List the events that were not delivered", http.StatusOK),
+		func(ctx context.Context, in *hookPath) (*body[DeadLetters], error) {
+			letters, err := s.webhooks.Dead(clientOf(ctx).session.Identity().Name, in.Name)
+			if err != nil {
+				return nil, ofHook(err)
+			}
+			return &body[DeadLetters]{DeadLetters{slices.Concat([]webhook.Letter{}, letters)}}, nil
+		})
+	huma.Register(s.api, op("replayDeadLetter", http.MethodPost, "/v1/webhooks/{name}/dead/{letter}/replay", "Deliver an event once more", http.StatusNoContent),
+		managing(s, func(ctx context.Context, owner string, in *letterPath) error {
+			return s.webhooks.Replay(ctx, owner, in.Name, in.Letter)
+		}))
+	huma.Register(s.api, op("dropDeadLetter", http.MethodDelete, "/v1/webhooks/{name}/dead/{letter}", "Drop an event that was not delivered", http.StatusNoContent),
+		managing(s, func(_ context.Context, owner string, in *letterPath) error {
+			return s.webhooks.Drop(owner, in.Name, in.Letter)
+		}))
+}
+
+// managing returns the handler of an operation that changes webhooks. A webhook outlives the credentials with which it was
+// added, so who may only observe may not.
+func managing[I any](s *Server, do func(ctx context.Context, owner string, in *I) error) func(context.Context, *I) (*struct{}, error) {
+	return func(ctx context.Context, in *I) (*struct{}, error) {
+		ctx, cancel := s.patience(ctx)
+		defer cancel()
+		c := clientOf(ctx)
+		if c.who.reach != proxy.ReachPolicy {
+			return nil, problem(http.StatusForbidden, "this token may only observe: a webhook takes one with the scope control")
+		}
+		if err := do(ctx, c.session.Identity().Name, in); err != nil {
+			return nil, ofHook(err)
+		}
+		return nil, nil
+	}
+}
+
+func (s *Server) listWebhooks(ctx context.Context, _ *struct{}) (*body[WebhookList], error) {
+	out := WebhookList{Webhooks: []WebhookStatus{}}
+	for _, h := range s.webhooks.List(clientOf(ctx).session.Identity().Name) {
+		out.Webhooks = append(out.Webhooks, WebhookStatus{
+			Webhook: webhookOf(&h.Hook), Delivered: h.Delivered, Failed: h.Failed, Dead: h.Dead, Waiting: h.Waiting, Failure: h.Failure, Disabled: h.Disabled,
+		})
+	}
+	return &body[WebhookList]{out}, nil
+}
+
+func webhookOf(h *webhook.Hook) Webhook {
+	return Webhook{h.Name, h.URL, h.Devices, h.Types, h.Format, h.Template, h.ContentType, h.Users, h.Secrets}
+}
+
+func (s *Server) addWebhook(ctx context.Context, in *struct{ Body Webhook }) (*created[Webhook], error) {
+	var made webhook.Hook
+	add := managing(s, func(ctx context.Context, owner string, in *struct{ Body Webhook }) (err error) {
+		h := webhook.Hook{
+			Name: in.Body.Name, URL: in.Body.URL, Types: in.Body.Types, Format: in.Body.Format, Template: in.Body.Template, ContentType: in.Body.ContentType,
+			Users: in.Body.Users, Secrets: in.Body.Secrets, Owner: owner,
+		}
+		for _, written := range in.Body.Devices {
+			if isPattern(written) {
+				if !policy.ValidDevices(written) || written[0] == '/' || len(written) > 64 {
+					return problem(http.StatusUnprocessableEntity, "%.64q is no pattern of devices; write for example 10*, 10? or 200-299", written)
+				}
+			} else { // a number, which the client may write in its own way
+				v, err := clientOf(ctx).session.View(written)
+				if err != nil {
+					return s.explain(ctx, written, err)
+				}
+				written = v.Device
+			}
+			h.Devices = append(h.Devices, written)
+		}
+		made, err = s.webhooks.Add(h)
+		return err
+	})
+	if _, err := add(ctx, in); err != nil {
+		return nil, err
+	}
+	s.webhooks.want(&made)
+	return &created[Webhook]{Location: "/v1/webhooks/" + made.Name, Body: webhookOf(&made)}, nil
+}
+
+// ofHook converts an error about a webhook into a problem.
+func ofHook(err error) error {
+	var p *Problem
+	var faults webhook.Faults
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &faults):
+		p = problem(http.StatusUnprocessableEntity, "the webhook cannot be used")
+		for _, f := range faults {
+			p.Errors = append(p.Errors, f.Key+" "+f.Text)
+		}
+		return p
+	case errors.Is(err, webhook.ErrNone):
+		return problem(http.StatusNotFound, "you have no such webhook, or it has no such dead letter")
+	case errors.Is(err, webhook.ErrExists):
+		return problem(http.StatusConflict, "you have a webhook of this name: remove it first, or choose another name")
+	case errors.Is(err, webhook.ErrTooMany):
+		return problem(http.StatusTooManyRequests, "you have as many webhooks as the proxy takes")
+	}
+	return problem(http.StatusServiceUnavailable, "%v", err)
+}

@@ -74,6 +74,11 @@ func TestReach(t *testing.T) {
 			}
 			s.Close(nil)
 		}
+		for device, want := range map[string]bool{"100": true, "101": false, "1x1<": false} {
+			if got := p.MayObserve(policy.Identity{Name: "a"}, "api", device); got != want {
+				t.Errorf("a may observe %s: %v", device, got)
+			}
+		}
 		if _, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "nobody"}, Reach: proxy.ReachObserve}, &listener{}); !errors.Is(err, proxy.ErrForbidden) {
 			t.Error("an identity without rules:", err)
 		}

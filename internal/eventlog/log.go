@@ -171,7 +171,8 @@ func (e *Entry) number(seq uint64) {
 	if rest[0] != '}' {
 		data = append(data, ',')
 	}
-	e.Data = append(data, rest...)
+	data = append(data, rest...)
+	e.Data = data
 }
 
 // Read returns at most so many entries that follow position after, in order and without a gap between them; none if

@@ -77,7 +77,7 @@ func read(t testing.TB, e Entry) event {
 func all(t testing.TB, l *Log, after uint64) (numbers []int, gaps int) {
 	t.Helper()
 	for {
-		entries, gap, err := l.Read(after, 7)
+		entries, gap, err := l.Read(after, 97)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +113,7 @@ func TestRead(t *testing.T) {
 		full := Entry{Time: at, Device: "N100", Kind: "established", Data: []byte(" {\n \"type\": \"established\"} ")}
 		done := make(chan uint64, 2)
 		for _, entries := range [][]Entry{{full, {Data: []byte("{ }")}}, {entry(3)}} {
-			if err := l.Append(entries, func(first uint64, err error) { done <- first }); err != nil {
+			if err := l.Append(entries, func(first uint64, _ error) { done <- first }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -190,14 +190,14 @@ func TestTail(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "events.db")
 	l := start(t, path, Limits{})
 	first, _ := l.Bounds()
-	const n = 25_000
+	const n = 15_000
 	for i := 0; i < n; i += 5000 {
 		add(t, l, i, i+5000)
 	}
 	if in := len(l.view.Load().tail); in > tailSize {
 		t.Errorf("%d entries in memory", in)
 	}
-	for _, after := range []int{0, 1, n - tailSize - 3, n - tailSize - 1, n - tailSize, n - 1, n} {
+	for _, after := range []int{0, n - tailSize - 3, n - tailSize - 1, n - tailSize, n - 1, n} {
 		if got, gaps := all(t, l, first-1+uint64(after)); gaps > 0 || !slices.Equal(got, sequence(after, n)) {
 			t.Errorf("after %d: %d entries, %d gaps", after, len(got), gaps)
 		}
@@ -379,7 +379,7 @@ func TestGroupCommit(t *testing.T) {
 	}
 	last := make(chan uint64, 1)
 	for i := range 5000 {
-		if err := l.Append([]Entry{entry(i)}, func(n uint64, err error) {
+		if err := l.Append([]Entry{entry(i)}, func(n uint64, _ error) {
 			if i == 4999 {
 				last <- n
 			}

@@ -28,7 +28,7 @@ func open(path string, unsynced bool, log *slog.Logger) (*store, error) {
 		if errors.Is(suspect, errDamaged) || !whole {
 			log.Error("event log is damaged; beginning a new one", "file", path, "aside", aside, "err", suspect, "entries", entries, "values", values)
 		} else {
-			_ = os.Remove(aside)
+			_ = os.Remove(aside) //nolint:gosec // the user names the file
 			log.Warn("event log may lack events", "file", path, "reason", suspect)
 		}
 		s.next = fresh(s.next - 1)
@@ -36,10 +36,10 @@ func open(path string, unsynced bool, log *slog.Logger) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(s.mark()); err == nil {
+	if _, err := os.Stat(s.mark()); err == nil { //nolint:gosec // the user names the file
 		log.Warn("event log may lack events", "file", path, "reason", "it could not be written before the program ended")
 		s.next = fresh(s.next - 1)
-		_ = os.Remove(s.mark())
+		_ = os.Remove(s.mark()) //nolint:gosec // the user names the file
 	}
 	return s, nil
 }
@@ -50,7 +50,7 @@ var errPower = errors.New("the machine stopped before the file was closed")
 // attempt opens a file and reads all of it. suspect says why the file must be replaced; it is closed then.
 func attempt(path string, unsynced bool) (s *store, suspect, err error) {
 	before := int64(0)
-	if info, err := os.Stat(path); err == nil {
+	if info, err := os.Stat(path); err == nil { //nolint:gosec // the user names the file
 		before = info.Size()
 	}
 	db, err := database(path, bbolt.Options{NoSync: unsynced, NoGrowSync: unsynced})
@@ -64,7 +64,7 @@ func attempt(path string, unsynced bool) (s *store, suspect, err error) {
 	var old []byte
 	boot := bootID()
 	err = guard(func() error {
-		if err := os.Chmod(path, 0o600); err != nil {
+		if err := os.Chmod(path, 0o600); err != nil { //nolint:gosec // the user names the file
 			return err
 		}
 		return db.Update(func(tx *bbolt.Tx) error {
@@ -111,7 +111,7 @@ func bootID() []byte {
 // setAside gives a damaged file another name, and returns that.
 func setAside(path string) (string, error) {
 	aside := path + ".damaged-" + time.Now().UTC().Format("20060102T150405.000000")
-	return aside, os.Rename(path, aside)
+	return aside, os.Rename(path, aside) //nolint:gosec // the user names the file
 }
 
 // salvage adds what can be read of a damaged file, and reports whether that was all.

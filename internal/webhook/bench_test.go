@@ -45,6 +45,7 @@ type bench struct {
 	said   lines
 	stop   func() // ends Run, and waits
 	next   map[string]int
+	mu     sync.Mutex // held while a receiver of [fake] decides
 }
 
 func filterOdd(owner string, e eventlog.Entry) bool {

@@ -60,7 +60,7 @@ func TestMain(m *testing.M) {
 		_ = events.Append([]eventlog.Entry{{Device: fmt.Sprint(device), Kind: kind, Data: []byte(data)}}, func(uint64, error) { committed <- struct{}{} })
 		<-committed
 		if next%3 == 2 { // the receiver sets the pace
-			response, err := http.Get(args[1] + "/pace") //nolint:noctx // the process is killed
+			response, err := http.Get(args[1] + "/pace")
 			if err == nil {
 				_, _ = io.Copy(io.Discard, response.Body)
 				_ = response.Body.Close()

@@ -42,5 +42,5 @@ func (r *rows) Pop() any {
 // chance, so that hooks do not all try at once.
 func backOff(attempts int) time.Duration {
 	pause := min(firstPause<<min(attempts-1, 20), longPause)
-	return pause/2 + rand.N(pause/2+1)
+	return pause/2 + rand.N(pause/2+1) //nolint:gosec // jitter
 }

@@ -89,7 +89,7 @@ func (t *target) sign(h http.Header, id string, now time.Time, body []byte) {
 	at := strconv.FormatInt(now.Unix(), 10)
 	h.Set("Webhook-Id", id)
 	h.Set("Webhook-Timestamp", at)
-	var signatures []string
+	signatures := make([]string, 0, len(t.keys))
 	for _, key := range t.keys {
 		mac := hmac.New(sha256.New, key)
 		_, _ = io.WriteString(mac, id+"."+at+".")

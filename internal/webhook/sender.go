@@ -41,7 +41,7 @@ type Faults []Fault
 
 // Error implements error.
 func (f Faults) Error() string {
-	var texts []string
+	texts := make([]string, 0, len(f))
 	for _, one := range f {
 		texts = append(texts, strings.TrimSpace(one.Key+" "+one.Text))
 	}
@@ -357,8 +357,9 @@ func (s *Sender) List(owner string) []Status {
 
 // All returns all hooks, in order of owners and names.
 func (s *Sender) All() []Status {
-	list := []Status{}
-	for _, d := range s.all() {
+	all := s.all()
+	list := make([]Status, 0, len(all))
+	for _, d := range all {
 		c := d.counts
 		status := Status{
 			Hook: d.target.hook.shown(), Delivered: c.delivered.Load(), Failed: c.failed.Load(), Retried: c.retried.Load(), Dead: c.dead.Load(),

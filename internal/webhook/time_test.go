@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,16 +19,22 @@ func fake(t *testing.T, respond func(got) int) *bench { return fakeAged(t, 0, re
 // fakeAged is fake with a log that keeps events for a time.
 func fakeAged(t *testing.T, age time.Duration, respond func(got) int) *bench {
 	b := aged(t, "", age)
-	var mu sync.Mutex
 	b.clients[false].Transport = transport(func(r *http.Request) int {
-		mu.Lock()
-		defer mu.Unlock()
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		return respond(read(r))
 	})
 	if err := b.Set([]Hook{{Name: "crm", URL: "https://crm.example/"}}); err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// change changes what the receiver of a test does.
+func (b *bench) change(what func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	what()
 }
 
 // settle waits until nothing moves but time.
@@ -58,18 +63,22 @@ func TestDown(t *testing.T) {
 			}
 		}
 		settle(time.Hour)
-		if tries < 10 || tries > 60 {
-			t.Errorf("%d requests in an hour", tries)
-		}
-		tries = 0
+		b.change(func() {
+			if tries < 10 || tries > 60 {
+				t.Errorf("%d requests in an hour", tries)
+			}
+			tries = 0
+		})
 		settle(20 * time.Hour)
-		if tries < 100 || tries > 300 {
-			t.Errorf("%d requests in 20 hours", tries)
-		}
+		b.change(func() {
+			if tries < 100 || tries > 300 {
+				t.Errorf("%d requests in 20 hours", tries)
+			}
+		})
 		if s := b.status("crm"); s.Waiting != 300 || s.Dead > 0 || !strings.HasPrefix(s.Failure, "502 Bad Gateway") {
 			t.Errorf("%+v", s)
 		}
-		down = false
+		b.change(func() { down = false })
 		settle(longPause + time.Second)
 		if len(seen) != 100 {
 			t.Errorf("%d devices", len(seen))
@@ -106,7 +115,7 @@ func TestExpired(t *testing.T) {
 			b.add(fmt.Sprint(n))
 		}
 		settle(patience - time.Hour + 2*looks)
-		down = false
+		b.change(func() { down = false })
 		settle(longPause)
 		letters, err := b.Dead("", "crm")
 		if len(letters) != 200 || err != nil || !strings.HasPrefix(letters[199].Reason, "502") {
@@ -148,11 +157,13 @@ func TestDay(t *testing.T) {
 		if err := b.Replay(t.Context(), "", "crm", letters[0].ID); err == nil || !strings.HasPrefix(err.Error(), "500") {
 			t.Error(err)
 		}
-		status = http.StatusOK
+		b.change(func() { status = http.StatusOK })
 		settle(longPause)
-		if !slices.Equal(seen, []int{2}) {
-			t.Error(seen)
-		}
+		b.change(func() {
+			if !slices.Equal(seen, []int{2}) {
+				t.Error(seen)
+			}
+		})
 		if err := b.Replay(t.Context(), "", "crm", letters[0].ID); err != nil || !slices.Equal(seen, []int{2, 1}) {
 			t.Error(err, seen)
 		}
@@ -217,13 +228,17 @@ func TestRetryAfter(t *testing.T) {
 			settle(time.Second)
 			b.add("101")
 			settle(29 * time.Minute)
-			if len(at) != 1 {
-				t.Error(at)
-			}
+			b.change(func() {
+				if len(at) != 1 {
+					t.Error(at)
+				}
+			})
 			settle(time.Minute)
-			if len(at) != 3 || at[1] < 30*time.Minute {
-				t.Error(at)
-			}
+			b.change(func() {
+				if len(at) != 3 || at[1] < 30*time.Minute {
+					t.Error(at)
+				}
+			})
 			b.stop()
 			_ = b.events.Close()
 		})
@@ -259,7 +274,7 @@ func TestWindow(t *testing.T) {
 		if s := b.status("crm"); s.Waiting < mostWaiting || s.Waiting >= mostWaiting+readAtOnce {
 			t.Errorf("%d events wait", s.Waiting)
 		}
-		down = false
+		b.change(func() { down = false })
 		settle(longPause)
 		if s := b.status("crm"); s.Delivered != mostWaiting+2000 || s.Waiting > 0 {
 			t.Errorf("%+v", s)
@@ -328,7 +343,7 @@ func TestLost(t *testing.T) {
 		b.add("100")
 		settle(2 * time.Hour)
 		b.add("100")
-		down = false
+		b.change(func() { down = false })
 		settle(longPause)
 		if !slices.Equal(seen, []int{1, 3}) {
 			t.Error(seen)
@@ -350,7 +365,7 @@ func TestPanic(t *testing.T) {
 			return http.StatusOK
 		})
 		defects := 0
-		b.filter = func(string, eventlog.Entry) bool {
+		b.filter = func(string, eventlog.Entry) bool { // nothing reads it before Add
 			if defects++; defects == 1 {
 				panic("test")
 			}

@@ -45,6 +45,12 @@ func (s *Server) describeCSTA() {
 			_, _ = h.BodyWriter().Write(out)
 		}}, nil
 	})
+	form := &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Description: "one member: the name of the message, with its members"}
+	document := &huma.MediaType{Schema: textual("a document of CSTA-XML")}
+	example := map[string]any{uacsta.NameGetDoNotDisturb: map[string]any{"device": "101"}}
+	described := s.api.OpenAPI().Paths[op.Path].Post
+	described.RequestBody.Content = map[string]*huma.MediaType{"application/json": {Schema: form, Example: example}, "application/xml": document}
+	described.Responses["200"].Content = map[string]*huma.MediaType{"application/json": {Schema: form}, "application/xml": document}
 }
 
 // csta carries out a request in JSON.

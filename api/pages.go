@@ -20,6 +20,7 @@ func (s *Server) describePages() {
 	if err != nil {
 		panic(err) // it depends on nothing but the code
 	}
+	s.mux.HandleFunc("GET /{$}", servePage)
 	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(document)

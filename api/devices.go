@@ -18,6 +18,7 @@ import (
 // Device is a device of a switch.
 type Device struct {
 	Device     string       `json:"device" doc:"its number" example:"101"`
+	Name       string       `json:"name,omitempty" doc:"as the switch has it"`
 	Kind       string       `json:"kind,omitempty" doc:"its category: station, acd, groupHunt, networkInterface …" example:"station"`
 	Model      string       `json:"model,omitempty"`
 	State      string       `json:"state,omitempty" enum:"idle,ringing,busy" doc:"absent if the switch does not say"`
@@ -29,6 +30,14 @@ type Device struct {
 	DoNotDisturb   *bool   `json:"doNotDisturb,omitempty"`
 	MessageWaiting *bool   `json:"messageWaiting,omitempty"`
 	Agents         []Agent `json:"agents,omitempty"`
+
+	Telephones []Telephone `json:"telephones,omitempty" doc:"the telephones that have registered for it at the built-in switch"`
+}
+
+// Telephone is a telephone behind a device.
+type Telephone struct {
+	Agent     string `json:"agent,omitempty" doc:"what it says it is" example:"Yealink SIP-T46S 66.86.0.15"`
+	Reachable bool   `json:"reachable"`
 }
 
 // Forwarding is one setting that forwards calls.
@@ -168,7 +177,11 @@ func (s *Server) device(_ context.Context, c *client, number string) (Device, er
 	if err != nil {
 		return Device{}, err
 	}
-	return Device{Device: number, Link: v.Link.Name, Available: v.Link.Up, Can: actionsOf(v.Features.Services)}, nil
+	d := Device{Device: number, Name: v.Name, Link: v.Link.Name, Available: v.Link.Up, Can: actionsOf(v.Features.Services)}
+	for _, t := range v.Telephones {
+		d.Telephones = append(d.Telephones, Telephone{t.Agent, t.Reachable})
+	}
+	return d, nil
 }
 
 // detail asks the switch for what else there is to say of a device. What it does not say is left out. The error is that of

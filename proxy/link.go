@@ -67,6 +67,24 @@ type FeatureLister interface {
 	Features(device string) uacsta.Features
 }
 
+// A Describer is an optional interface of a Link that knows more of a device than CSTA has services for.
+type Describer interface {
+	// Describe returns what the link knows of a device; the zero value: nothing. It does not block.
+	Describe(device string) Description
+}
+
+// Description is what people want to know of a device.
+type Description struct {
+	Name       string
+	Telephones []Telephone
+}
+
+// Telephone is a telephone behind a device.
+type Telephone struct {
+	Agent     string // what it says it is: the header User-Agent of SIP
+	Reachable bool   // calls can be sent to it
+}
+
 // managedLink is a link with its supervision and everything that the core keeps for it.
 type managedLink struct {
 	proxy       *Proxy

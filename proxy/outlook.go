@@ -81,8 +81,9 @@ func (s *Session) Outlook(req *uacsta.Message) Outlook {
 
 // View is a device as one client may use it.
 type View struct {
-	Device   string          // the canonical number of the device
-	Link     LinkStatus      // the link that serves it
+	Device string     // the canonical number of the device
+	Link   LinkStatus // the link that serves it
+	Description
 	Features uacsta.Features // of a link that does not say what it supports: every service, and no events
 }
 
@@ -102,11 +103,14 @@ func (s *Session) View(device string) (View, error) {
 		return View{}, ErrUnknownLine
 	}
 	v := View{Device: n.String(), Link: t.linkStatus()}
+	written, _ := outward(t.numbers.Load().Out, n.String())
 	if lister, ok := t.link.(FeatureLister); ok {
-		written, _ := outward(t.numbers.Load().Out, n.String())
 		v.Features = lister.Features(written)
 	} else {
 		v.Features.Services = uacsta.Services()
+	}
+	if describer, ok := t.link.(Describer); ok {
+		v.Description = describer.Describe(written)
 	}
 	rules, ask := s.proxy.policy(), s.wish(policy.Observe, n)
 	v.Features.Services = slices.DeleteFunc(slices.Clone(v.Features.Services), func(name string) bool {

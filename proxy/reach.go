@@ -42,4 +42,6 @@ func (s *Session) within(action policy.Action) (d policy.Decision, fixed bool) {
 }
 
 // known reports whether a rule names the identity of the session.
-func (s *Session) known(rules *policy.Policy) bool { return s.reach == ReachOwn || rules.Known(s.Identity()) }
+func (s *Session) known(rules *policy.Policy) bool {
+	return s.reach == ReachOwn || rules.Known(s.Identity())
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -19,6 +20,8 @@ type Phones interface {
 	// Serve carries out one of the services of ECMA-269 clause 21 on a telephone for which
 	// SetPhysical was called. It calls reply exactly once, on any goroutine.
 	Serve(number string, req *uacsta.Message, reply func(*uacsta.Message, error))
+	// Telephones returns the telephones behind an extension.
+	Telephones(number string) []proxy.Telephone
 }
 
 // Change is the result of one change of the switch.

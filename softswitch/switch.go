@@ -51,6 +51,7 @@ var (
 	_ proxy.ConnectionFinder = (*Switch)(nil)
 	_ proxy.StaticLister     = (*Switch)(nil)
 	_ proxy.DeviceNamer      = (*Switch)(nil)
+	_ proxy.Describer        = (*Switch)(nil)
 )
 
 // KeepsConnections implements proxy.ConnectionKeeper: every service looks connections up by
@@ -75,6 +76,19 @@ func (s *Switch) Device(number string) string {
 		return d.number
 	}
 	return number
+}
+
+// Describe implements proxy.Describer.
+func (s *Switch) Describe(number string) proxy.Description {
+	d := s.devices[number] // read-only after New
+	if d == nil {
+		return proxy.Description{}
+	}
+	what := proxy.Description{Name: d.name}
+	if s.phones != nil && d.real {
+		what.Telephones = s.phones.Telephones(d.number)
+	}
+	return what
 }
 
 // Has reports whether the switch has a device with this number, or second number.

@@ -12,6 +12,26 @@ type Telephone struct {
 	Peer      string    `json:"peer"`
 	Expires   time.Time `json:"expires"`
 	Reachable bool      `json:"reachable"`
+	Agent     string    `json:"agent,omitempty"` // its header User-Agent
+}
+
+// telephones returns the telephones of an extension. The caller holds s.mu.
+func (u *user) telephones(now time.Time) []Telephone {
+	list := make([]Telephone, 0, len(u.bindings))
+	for _, b := range u.bindings {
+		list = append(list, Telephone{Number: u.Number, Peer: b.peer(), Expires: b.expires, Reachable: b.reachable(now), Agent: b.agent})
+	}
+	return list
+}
+
+// TelephonesOf returns the registered telephones of one extension.
+func (s *Server) TelephonesOf(number string) []Telephone {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u := s.users[number]; u != nil {
+		return u.telephones(time.Now())
+	}
+	return nil
 }
 
 // Reachable returns how many extensions can be called.
@@ -41,9 +61,7 @@ func (s *Server) Telephones() []Telephone {
 	var list []Telephone
 	s.mu.Lock()
 	for _, u := range s.users {
-		for _, b := range u.bindings {
-			list = append(list, Telephone{Number: u.Number, Peer: b.peer(), Expires: b.expires, Reachable: b.reachable(now)})
-		}
+		list = append(list, u.telephones(now)...)
 	}
 	s.mu.Unlock()
 	slices.SortFunc(list, func(a, b Telephone) int {

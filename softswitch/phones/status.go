@@ -1,6 +1,9 @@
 package phones
 
-import "github.com/tr87proxy/tr87proxy/sip/registrar"
+import (
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
+)
 
 // Status is the state of the telephones, for administrators.
 type Status struct {
@@ -15,6 +18,15 @@ func (s *Server) Counts() (reachable, legs int) {
 	legs = len(s.all)
 	s.mu.Unlock()
 	return s.telephones.Reachable(), legs
+}
+
+// Telephones implements softswitch.Phones.
+func (s *Server) Telephones(number string) []proxy.Telephone {
+	var list []proxy.Telephone
+	for _, t := range s.telephones.TelephonesOf(number) {
+		list = append(list, proxy.Telephone{Agent: t.Agent, Reachable: t.Reachable})
+	}
+	return list
 }
 
 // Status returns the state of the telephones. With all it lists each of them.

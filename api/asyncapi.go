@@ -56,7 +56,7 @@ func asyncAPI() ([]byte, error) {
 		if len(m.types) > 0 {
 			payload = object{"allOf": []any{payload, object{"properties": object{"type": object{"enum": m.types}}}}}
 		}
-		components[m.name] = object{"name": m.name, "summary": m.summary, "contentType": "application/json", "payload": payload}
+		components[m.name] = object{"name": m.name, "summary": m.summary, "contentType": typeJSON, "payload": payload}
 		inChannel[m.name] = ref("#/components/messages/" + m.name)
 		at := ref("#/channels/events/messages/" + m.name)
 		switch {
@@ -74,7 +74,7 @@ func asyncAPI() ([]byte, error) {
 			"title": "tr87proxy", "version": "1",
 			"description": "Events of telephones, and requests over the same WebSocket. docs/api.md introduces it; /openapi.json describes the requests.",
 		},
-		"defaultContentType": "application/json",
+		"defaultContentType": typeJSON,
 		"channels": object{"events": object{
 			"address":     eventsPath,
 			"description": "A WebSocket, with the subprotocol " + protocolEvents + " or none. GET without Upgrade gives the events of the same stream as Server-Sent Events. With the subprotocol " + protocolXML + " each message is a document of CSTA-XML.",

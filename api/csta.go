@@ -33,7 +33,7 @@ func (s *Server) describeCSTA() {
 			}}, nil
 		}
 		defer cancel()
-		if kind != "application/json" {
+		if kind != typeJSON {
 			return nil, problem(http.StatusUnsupportedMediaType, "write Content-Type: application/json, or application/xml")
 		}
 		out, err := s.csta(ctx, in)
@@ -41,7 +41,7 @@ func (s *Server) describeCSTA() {
 			return nil, err
 		}
 		return &huma.StreamResponse{Body: func(h huma.Context) {
-			h.SetHeader("Content-Type", "application/json")
+			h.SetHeader("Content-Type", typeJSON)
 			_, _ = h.BodyWriter().Write(out)
 		}}, nil
 	})
@@ -49,8 +49,8 @@ func (s *Server) describeCSTA() {
 	document := &huma.MediaType{Schema: textual("a document of CSTA-XML")}
 	example := map[string]any{uacsta.NameGetDoNotDisturb: map[string]any{"device": "101"}}
 	described := s.api.OpenAPI().Paths[op.Path].Post
-	described.RequestBody.Content = map[string]*huma.MediaType{"application/json": {Schema: form, Example: example}, "application/xml": document}
-	described.Responses["200"].Content = map[string]*huma.MediaType{"application/json": {Schema: form}, "application/xml": document}
+	described.RequestBody.Content = map[string]*huma.MediaType{typeJSON: {Schema: form, Example: example}, "application/xml": document}
+	described.Responses["200"].Content = map[string]*huma.MediaType{typeJSON: {Schema: form}, "application/xml": document}
 }
 
 // csta carries out a request in JSON.

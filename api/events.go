@@ -158,7 +158,7 @@ func (s *Server) describeEvents() {
 		panic(err) // it depends on nothing but the code
 	}
 	s.mux.HandleFunc("GET /asyncapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Type", typeJSON)
 		_, _ = w.Write(document) // the client may have left
 	})
 	s.mux.HandleFunc("GET "+eventsPath, func(w http.ResponseWriter, r *http.Request) {

@@ -94,7 +94,7 @@ func (q *inquiry) header(name string) string {
 // body returns the body as it would be over HTTP.
 func (q *inquiry) body() []byte {
 	var text string
-	if kind, _, _ := mime.ParseMediaType(q.header("Content-Type")); kind != "" && kind != "application/json" && json.Unmarshal(q.Body, &text) == nil {
+	if kind, _, _ := mime.ParseMediaType(q.header("Content-Type")); kind != "" && kind != typeJSON && json.Unmarshal(q.Body, &text) == nil {
 		return []byte(text)
 	}
 	return q.Body
@@ -185,7 +185,7 @@ func (k *socket) carryOut(q inquiry) {
 	}
 	r.RequestURI, r.Host = q.Path, "localhost"
 	if len(q.Body) > 0 {
-		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Content-Type", typeJSON)
 	}
 	for key, value := range q.Headers {
 		if !allowedHeaders[http.CanonicalHeaderKey(key)] {
@@ -216,7 +216,7 @@ func (k *socket) respond(id string, status int, header http.Header, body []byte)
 	kind, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
 	switch {
 	case len(body) == 0:
-	case (kind == "application/json" || strings.HasSuffix(kind, "+json")) && json.Valid(body):
+	case (kind == typeJSON || strings.HasSuffix(kind, "+json")) && json.Valid(body):
 		res.Body = json.RawMessage(body)
 	default:
 		res.Body = string(body)

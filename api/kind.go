@@ -36,7 +36,7 @@ type Settings struct {
 }
 
 func (f *Settings) check(s *config.Section) {
-	f.Identification.Check(s)
+	f.Check(s)
 	f.Events.Check(s, f.Connect)
 	checkHooks(f.Webhooks, s)
 	s.Longer(map[string]time.Duration{"request-timeout": f.RequestTimeout})

@@ -121,7 +121,7 @@ func (o *outbound) run(ctx context.Context) {
 			failures = 0
 		}
 		pause := min(firstBackOff<<min(failures, 10), longestBack)
-		pause = pause/2 + rand.N(pause/2+1)
+		pause = pause/2 + rand.N(pause/2+1) //nolint:gosec // any spread will do
 		o.server.log.Warn("not connected to the application", "url", o.safe, "err", err, "retry", pause.Round(time.Millisecond))
 		select {
 		case <-time.After(pause):
@@ -188,7 +188,7 @@ func (o *outbound) dial(ctx context.Context) (*websocket.Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	conn, res, err := websocket.Dial(ctx, o.URL, &websocket.DialOptions{HTTPClient: o.client, HTTPHeader: header, Subprotocols: []string{protocolEvents}})
+	conn, res, err := websocket.Dial(ctx, o.URL, &websocket.DialOptions{HTTPClient: o.client, HTTPHeader: header, Subprotocols: []string{protocolEvents}}) //nolint:bodyclose // package websocket does
 	switch {
 	case err != nil && res != nil && res.StatusCode != http.StatusSwitchingProtocols:
 		return nil, fmt.Errorf("the application responds with status %d", res.StatusCode)

@@ -22,7 +22,7 @@ func (s *Server) describePages() {
 	}
 	s.mux.HandleFunc("GET /{$}", servePage)
 	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Type", typeJSON)
 		_, _ = w.Write(document)
 	})
 	s.mux.HandleFunc("GET "+problems+"{kind}", func(w http.ResponseWriter, r *http.Request) {

@@ -51,7 +51,7 @@ type Trial struct {
 
 type rawObject = json.RawMessage
 
-// What a request with a body has beside its path. Package huma sees only exported types.
+// WithBody is what a request with a body has beside its path. Package huma sees only exported types.
 type WithBody struct {
 	DryRun      bool   `query:"dryRun" doc:"only say what would happen, and which rule allows or refuses it"`
 	ContentType string `header:"Content-Type"`
@@ -208,7 +208,7 @@ func (s *Server) refusal(ctx context.Context, c *client, a *action, device, call
 
 // request makes the CSTA request of an action: the body has its members, and the path gives the object.
 func (s *Server) request(ctx context.Context, c *client, a *action, in *actionInput, call string) (*uacsta.Message, error) {
-	if kind, _, err := mime.ParseMediaType(in.ContentType); len(in.RawBody) > 0 && (err != nil || kind != "application/json") {
+	if kind, _, err := mime.ParseMediaType(in.ContentType); len(in.RawBody) > 0 && (err != nil || kind != typeJSON) {
 		return nil, problem(http.StatusUnsupportedMediaType, "write Content-Type: application/json")
 	}
 	fields, err := membersOf(in.RawBody)

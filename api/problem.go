@@ -18,6 +18,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
+// typeJSON is the media type of most bodies.
+const typeJSON = "application/json"
+
 // Problem is the body of every response that reports an error (RFC 9457).
 type Problem struct {
 	Type     string   `json:"type" format:"uri-reference" doc:"a page of the documentation about this kind of problem"`

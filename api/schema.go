@@ -22,7 +22,7 @@ func (s *Server) describeBodies(a *action) {
 		if len(schemas) > 1 {
 			schema = &huma.Schema{AnyOf: schemas}
 		}
-		return &huma.Response{Description: description, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+		return &huma.Response{Description: description, Content: map[string]*huma.MediaType{typeJSON: {Schema: schema}}}
 	}
 	if a.service == uacsta.NameMakeCall {
 		op.Responses["201"], op.Responses["200"] = ok(done, result), ok(would, look)
@@ -56,7 +56,7 @@ func (s *Server) describeBodies(a *action) {
 		body.Properties["prompt"] = &huma.Schema{Type: "boolean", Description: "let the calling telephone ring first, as autoOriginate prompt of CSTA"}
 	}
 	op.RequestBody.Required = len(body.Required) > 0 || a.to != "" && a.by == ""
-	op.RequestBody.Content = map[string]*huma.MediaType{"application/json": {Schema: body}}
+	op.RequestBody.Content = map[string]*huma.MediaType{typeJSON: {Schema: body}}
 }
 
 func textual(description string) *huma.Schema {

@@ -13,7 +13,7 @@ import (
 func (k *socket) csta(q inquiry) {
 	xml := false
 	switch kind, _, err := mime.ParseMediaType(q.header("Content-Type")); {
-	case q.header("Content-Type") == "" || err == nil && kind == "application/json":
+	case q.header("Content-Type") == "" || err == nil && kind == typeJSON:
 	case err == nil && isXML(kind):
 		xml = true
 	default:

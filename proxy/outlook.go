@@ -122,8 +122,9 @@ func (s *Session) View(device string) (View, error) {
 
 // In returns the connections that the client has a right to observe in a call, as far as the core and the link know them.
 func (s *Session) In(callID string) []uacsta.ConnectionID {
-	var list []uacsta.ConnectionID
-	for _, x := range s.rightsIn(uacsta.NameSnapshotCall, "snapshotObject", callID) {
+	rights := s.rightsIn(uacsta.NameSnapshotCall, "snapshotObject", callID)
+	list := make([]uacsta.ConnectionID, 0, len(rights))
+	for _, x := range rights {
 		list = append(list, x.ID)
 	}
 	return list

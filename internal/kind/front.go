@@ -155,7 +155,9 @@ func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patien
 		server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
 		leaving := make(chan struct{})
 		server.RegisterOnShutdown(func() { close(leaving) })
-		server.BaseContext = func(net.Listener) context.Context { return context.WithValue(context.Background(), leavingKey{}, leaving) }
+		server.BaseContext = func(net.Listener) context.Context {
+			return context.WithValue(context.Background(), leavingKey{}, leaving)
+		}
 		var group sync.WaitGroup
 		defer group.Wait()
 		serving, done := context.WithCancel(ctx)

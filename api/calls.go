@@ -1,30 +1,36 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"net/http"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	record "github.com/tr87proxy/tr87proxy/api/events"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // Call is a call at a device.
 type Call struct {
-	Call       string   `json:"call" doc:"the callID" example:"7"`
-	Device     string   `json:"device,omitempty" doc:"the device at which you see it"`
-	State      string   `json:"state,omitempty" doc:"the state of the device's connection: initiated, alerting, connected, hold, queued, fail"`
-	Link       string   `json:"link,omitempty"`
-	Caller     string   `json:"caller,omitempty" doc:"the number of who calls; absent if it is not known or restricted"`
-	Called     string   `json:"called,omitempty"`
-	Correlator string   `json:"correlator,omitempty" doc:"what a program has attached to the call; digits after hex: are octets that are no text"`
-	Subject    string   `json:"subject,omitempty"`
-	Parties    []Party  `json:"parties"`
-	Can        []string `json:"can" doc:"the actions that are possible now and that you may use"`
+	Call       string `json:"call" doc:"the callID" example:"7"`
+	Device     string `json:"device,omitempty" doc:"the device at which you see it"`
+	State      string `json:"state,omitempty" doc:"the state of the device's connection: initiated, alerting, connected, hold, queued, fail"`
+	Link       string `json:"link,omitempty"`
+	Caller     string `json:"caller,omitempty" doc:"the number of who calls; absent if it is not known or restricted"`
+	Called     string `json:"called,omitempty"`
+	Correlator string `json:"correlator,omitempty" doc:"what a program has attached to the call; digits after hex: are octets that are no text"`
+	Subject    string `json:"subject,omitempty"`
+	// What only somebody knows who has followed the call: the recorder of events.
+	LastRedirection string `json:"lastRedirection,omitempty" doc:"the device that last redirected the call, if events of the device are recorded"`
+	UserData        string `json:"userData,omitempty" doc:"in the form of correlator, if events of the device are recorded"`
+	Since           string `json:"since,omitempty" format:"date-time" doc:"when the proxy learnt of the call, if events of the device are recorded"`
+
+	Parties []Party  `json:"parties"`
+	Can     []string `json:"can" doc:"the actions that are possible now and that you may use"`
 }
 
 // Party is a device in a call.
@@ -140,6 +146,12 @@ func (s *Server) callsAt(ctx context.Context, c *client, device string) ([]Call,
 	if err != nil {
 		return nil, err
 	}
+	followed := map[string]record.Call{}
+	if list, ok := s.events.recorder.CallsOf(ctx, v.Device); ok {
+		for _, x := range list {
+			followed[x.Call] = x
+		}
+	}
 	calls := make([]Call, 0, len(infos))
 	for _, info := range infos {
 		call := Call{Call: info.ConnectionIdentifier.CallID, Device: device, State: stateOf(info), Link: v.Link.Name, Parties: []Party{}}
@@ -147,9 +159,16 @@ func (s *Server) callsAt(ctx context.Context, c *client, device string) ([]Call,
 		if s.parties(ctx, c, &call, info.ConnectionIdentifier) != nil && info.EndpointDevice != nil { // the switch has no SnapshotCall
 			call.Parties = append(call.Parties, Party{Number: info.EndpointDevice.Device.ID})
 		}
+		call.add(followed[call.Call])
 		calls = append(calls, call)
 	}
 	return calls, nil
+}
+
+// add adds what the recorder knows of the call, which may be nothing.
+func (c *Call) add(x record.Call) {
+	c.LastRedirection, c.UserData, c.Since = x.LastRedirection, x.UserData, x.Since
+	c.Caller, c.Called, c.Correlator = cmp.Or(c.Caller, x.Caller), cmp.Or(c.Called, x.Called), cmp.Or(c.Correlator, x.Correlator)
 }
 
 // parties asks who is in a call.
@@ -175,7 +194,7 @@ func (s *Server) parties(ctx context.Context, c *client, call *Call, at uacsta.C
 		return err
 	}
 	call.Caller, call.Called, call.Subject = number(snapshot.CallingDevice), number(snapshot.CalledDevice), snapshot.SubjectOfCall
-	call.Correlator = textOf(snapshot.CorrelatorData)
+	call.Correlator = record.Text(snapshot.CorrelatorData.String)
 	call.Parties = make([]Party, 0, len(parties))
 	for _, p := range parties {
 		call.Parties = append(call.Parties, Party{Number: number(&p.DeviceOnCall), State: string(p.LocalConnectionInfo)})
@@ -193,19 +212,7 @@ func number(d *uacsta.ExtendedDeviceID) string {
 // hexPrefix is before digits that stand for octets which are no text.
 const hexPrefix = "hex:"
 
-// textOf returns correlator or user data as text.
-func textOf(d uacsta.Data) string {
-	octets, err := hex.DecodeString(d.String)
-	if err != nil || len(octets) == 0 {
-		return ""
-	}
-	if text := string(octets); utf8.ValidString(text) && !strings.HasPrefix(text, hexPrefix) && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' }) {
-		return text
-	}
-	return hexPrefix + d.String
-}
-
-// dataOf is the reverse of textOf: what it returns is in hexadecimal digits.
+// dataOf is the reverse of record.Text: what it returns is in hexadecimal digits.
 func dataOf(text string) (string, bool) {
 	if digits, ok := strings.CutPrefix(text, hexPrefix); ok {
 		_, err := hex.DecodeString(digits)

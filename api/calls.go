@@ -78,6 +78,7 @@ func (s *Server) describeCalls() {
 		call, c := Call{Call: in.Call}, clientOf(ctx)
 		known := c.session.In(in.Call)
 		if len(known) == 0 {
+			c.tried(uacsta.SnapshotCall{SnapshotObject: uacsta.ConnectionID{CallID: in.Call}})
 			return nil, notFound("", "there is no such call at a device that you may observe")
 		}
 		if err := s.parties(ctx, c, &call, known[0]); err != nil {
@@ -138,7 +139,7 @@ func stateOf(info uacsta.SnapshotDeviceResponseInfo) string {
 
 // callsAt returns the calls of a device with their parties.
 func (s *Server) callsAt(ctx context.Context, c *client, device string) ([]Call, error) {
-	v, err := c.session.View(device)
+	v, err := c.view(device)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"sync"
@@ -19,7 +20,8 @@ type client struct {
 	closed  func(error)           // nil: nobody listens
 
 	mu      sync.Mutex
-	ended   error
+	ended   error         // why the core closed the session
+	gone    chan struct{} // closed when the core has closed the session
 	waiting map[string]chan *uacsta.Message // for the segments of a list, by its reference
 }
 
@@ -59,6 +61,7 @@ func (c *client) Closed(reason error) {
 	c.mu.Lock()
 	c.ended = reason
 	c.mu.Unlock()
+	close(c.gone)
 	if c.closed != nil {
 		c.closed(reason)
 	}
@@ -69,6 +72,33 @@ func (c *client) over() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ended
+}
+
+// left returns the problem of a request whose session the core has closed, or nil if it is open.
+func (c *client) left() error {
+	switch {
+	case c.over() == nil:
+		return nil
+	case !c.who.valid():
+		return problem(http.StatusUnauthorized, "the token or password has ceased to hold")
+	}
+	p := problem(http.StatusServiceUnavailable, "the proxy has closed the session of this client; try again")
+	p.retry = time.Second
+	return p
+}
+
+// view returns a device as the client may use it, as proxy.Session.View does. The attempt to see another's is audited.
+func (c *client) view(device string) (proxy.View, error) {
+	v, err := c.session.View(device)
+	if errors.Is(err, proxy.ErrForbidden) {
+		c.tried(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)})
+	}
+	return v, err
+}
+
+// tried sends a request that the core refuses and therefore audits.
+func (c *client) tried(req any) {
+	c.session.Request(uacsta.Encode(req, uacsta.Edition6), func(*uacsta.Message) {})
 }
 
 // do sends a request, a struct of uacsta or a *uacsta.Message, and waits for its response. A refusal is a *uacsta.Error.
@@ -82,6 +112,9 @@ func (c *client) ask(ctx context.Context, req any, first func(*uacsta.Message)) 
 	if !ok {
 		m = uacsta.Encode(req, uacsta.Edition6)
 	}
+	if err := c.left(); err != nil {
+		return nil, err
+	}
 	answer := make(chan *uacsta.Message, 1)
 	c.session.Request(m, func(res *uacsta.Message) {
 		if res != nil && res.Err() == nil {
@@ -91,10 +124,13 @@ func (c *client) ask(ctx context.Context, req any, first func(*uacsta.Message)) 
 	})
 	select {
 	case res := <-answer:
-		if res != nil && res.Err() != nil {
-			return nil, res.Err()
+		if res == nil || res.Err() == nil {
+			return res, nil
 		}
-		return res, nil
+		if err := c.left(); err != nil && res.Err().Category == uacsta.Security { // it was closed before the request was carried out
+			return nil, err
+		}
+		return nil, res.Err()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -120,6 +156,8 @@ func (c *client) list(ctx context.Context, req any, ref func(res *uacsta.Message
 			if last, err := each(m); last || err != nil {
 				return err
 			}
+		case <-c.gone:
+			return c.left()
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -146,7 +184,7 @@ func (c *client) done(segments chan *uacsta.Message) {
 
 // open opens a session for a caller.
 func (s *Server) open(who caller, peer string, place func() proxy.Place, event func(*uacsta.Message), closed func(error)) (*client, error) {
-	c := &client{who: who, events: event, closed: closed, waiting: map[string]chan *uacsta.Message{}}
+	c := &client{who: who, events: event, closed: closed, gone: make(chan struct{}), waiting: map[string]chan *uacsta.Message{}}
 	session, err := s.proxy.Open(proxy.Opening{
 		Identity: who.identified.Identity, Reach: who.reach, Peer: name + ":" + peer, Front: name, Addr: who.addr, Names: who.names,
 		Sessions: proxy.SessionsOff, NoLogin: true, Place: place, Valid: who.valid, Until: who.identified.Until,

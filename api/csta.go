@@ -26,17 +26,21 @@ func (s *Server) describeCSTA() {
 			cancel()
 			return nil, problem(http.StatusUnsupportedMediaType, "write Content-Type: application/json, or application/xml")
 		}
-		if kind == "application/xml" || kind == "text/xml" || kind == "application/csta+xml" {
+		if isXML(kind) && !in.DryRun {
 			return &huma.StreamResponse{Body: func(h huma.Context) {
 				defer cancel()
 				s.answerXML(ctx, h, in.RawBody)
 			}}, nil
 		}
 		defer cancel()
-		if kind != typeJSON {
+		if kind != typeJSON && !isXML(kind) {
 			return nil, problem(http.StatusUnsupportedMediaType, "write Content-Type: application/json, or application/xml")
 		}
-		out, err := s.csta(ctx, in)
+		parse := uacsta.ParseJSON
+		if isXML(kind) {
+			parse = uacsta.Parse
+		}
+		out, err := s.csta(ctx, in, parse)
 		if err != nil {
 			return nil, err
 		}
@@ -53,10 +57,10 @@ func (s *Server) describeCSTA() {
 	described.Responses["200"].Content = map[string]*huma.MediaType{typeJSON: {Schema: form}, "application/xml": document}
 }
 
-// csta carries out a request in JSON.
-func (s *Server) csta(ctx context.Context, in *WithBody) ([]byte, error) {
+// csta carries out a request, or says what it would do, in JSON.
+func (s *Server) csta(ctx context.Context, in *WithBody, parse func([]byte) (*uacsta.Message, error)) ([]byte, error) {
 	c := clientOf(ctx)
-	req, err := uacsta.ParseJSON(in.RawBody)
+	req, err := parse(in.RawBody)
 	if err != nil {
 		return nil, unread(err)
 	}

@@ -173,7 +173,7 @@ func (c *client) devices(ctx context.Context, category string, patterns []string
 
 // device returns what the core knows of a device.
 func (s *Server) device(_ context.Context, c *client, number string) (Device, error) {
-	v, err := c.session.View(number)
+	v, err := c.view(number)
 	if err != nil {
 		return Device{}, err
 	}

@@ -2,7 +2,9 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -15,9 +17,8 @@ import (
 // Limits of the responses that are kept.
 const (
 	keepFor   = 24 * time.Hour
-	keepMost  = 20000     // of all identities
-	keepShare = 1000      // of one identity; the oldest goes
-	keepSize  = 256 << 10 // octets of a request's body
+	keepMost  = 20000 // of all identities
+	keepShare = 1000  // of one identity; the oldest goes
 )
 
 type key struct{ who, key string }
@@ -42,22 +43,28 @@ type keys struct {
 // once serves requests with an Idempotency-Key once.
 func (s *Server) once(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, name := clientOf(r.Context()), r.Header.Get("Idempotency-Key")
-		if name == "" || c == nil || r.Method != http.MethodPost {
+		c, names := clientOf(r.Context()), r.Header["Idempotency-Key"]
+		if len(names) == 0 || c == nil || r.Method != http.MethodPost {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if len(name) > 128 {
-			fail(w, problem(http.StatusUnprocessableEntity, "an Idempotency-Key has at most 128 characters"))
+		if len(names) > 1 || names[0] == "" || len(names[0]) > 128 {
+			fail(w, problem(http.StatusUnprocessableEntity, "a request has one Idempotency-Key, of 1 to 128 characters"))
 			return
 		}
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, keepSize))
-		if err != nil {
-			fail(w, problem(http.StatusRequestEntityTooLarge, "the body is too large, or ended too early"))
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // a WebSocket has none
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		var large *http.MaxBytesError
+		switch {
+		case errors.As(err, &large):
+			fail(w, problem(http.StatusRequestEntityTooLarge, "the body has more than %d octets", maxBody))
+			return
+		case err != nil:
+			fail(w, problem(http.StatusBadRequest, "the body has not come completely"))
 			return
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		k := key{c.session.Identity().Name, name}
+		k := key{c.session.Identity().Name, names[0]}
 		sum := sha256.Sum256(append([]byte(r.Method+" "+r.URL.String()+"\n"), body...))
 		entry, first, p := s.keys.claim(k, sum, time.Now())
 		switch {
@@ -65,6 +72,7 @@ func (s *Server) once(next http.Handler) http.Handler {
 			fail(w, p)
 			return
 		case !first:
+			w.Header().Set("Idempotency-Replayed", "true")
 			entry.write(w)
 			return
 		}
@@ -75,7 +83,12 @@ func (s *Server) once(next http.Handler) http.Handler {
 				s.keys.release(k)
 			}
 		}()
-		next.ServeHTTP(rec, r)
+		// The request goes on when its client leaves: a client that has lost its connection repeats it, and a second request
+		// must not place a second call.
+		ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+		defer cancel()
+		defer context.AfterFunc(s.events.ctx, cancel)()
+		next.ServeHTTP(rec, r.WithContext(ctx))
 		kept = s.keys.keep(k, rec)
 		rec.write(w)
 	})

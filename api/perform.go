@@ -7,6 +7,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -137,7 +138,7 @@ func (s *Server) act(ctx context.Context, a *action, in *actionInput, call strin
 	}
 	out := &actionOutput{Status: http.StatusOK, Body: Result{Device: in.Device, Call: callOf(res, call), CSTA: document}}
 	if a.service == uacsta.NameMakeCall {
-		out.Status, out.Location = http.StatusCreated, "/v1/calls/"+callOf(res, call)
+		out.Status, out.Location = http.StatusCreated, "/v1/calls/"+url.PathEscape(callOf(res, call))
 	}
 	return out, nil
 }

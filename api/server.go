@@ -93,11 +93,16 @@ func (s *Server) describe() {
 
 func init() { huma.NewError = failure } //nolint:gochecknoinits // all errors of this process are of one form
 
+const (
+	maxBody  = 64 << 10         // octets of a body
+	bodyTime = 10 * time.Second // within which it must have come
+)
+
 // bounded limits what a request takes.
 func bounded(op huma.Operation) huma.Operation {
-	op.MaxBodyBytes = 64 << 10
+	op.MaxBodyBytes = maxBody
 	op.SkipValidateBody = true // package uacsta does
-	op.BodyReadTimeout = 10 * time.Second
+	op.BodyReadTimeout = bodyTime
 	return op
 }
 

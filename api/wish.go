@@ -113,7 +113,7 @@ func (c *client) wish(in Subscription) (record.Wish, error) {
 			want.Patterns = append(want.Patterns, text)
 			continue
 		}
-		view, err := c.session.View(text)
+		view, err := c.view(text)
 		if err != nil {
 			p := explained(err)
 			p.Device = text

@@ -80,7 +80,9 @@ func (c *client) left() error {
 	case c.over() == nil:
 		return nil
 	case !c.who.valid():
-		return problem(http.StatusUnauthorized, "the token or password has ceased to hold")
+		p := problem(http.StatusUnauthorized, "the token or password has ceased to hold")
+		p.challenge = `Bearer realm="tr87proxy", error="invalid_token"`
+		return p
 	}
 	p := problem(http.StatusServiceUnavailable, "the proxy has closed the session of this client; try again")
 	p.retry = time.Second

@@ -34,7 +34,8 @@ type Problem struct {
 	Possible []string `json:"possible,omitempty" doc:"the actions that are possible in this state"`
 	Errors   []string `json:"errors,omitempty" doc:"what is wrong in the request, item by item"`
 
-	retry time.Duration // after which to try again; 0: not said
+	retry     time.Duration // after which to try again; 0: not said
+	challenge string        // the value of WWW-Authenticate; "": another, or none
 }
 
 // Refusal is an error of CSTA (ECMA-269 clause 12.2).
@@ -58,8 +59,8 @@ func (p *Problem) GetHeaders() http.Header {
 	if p.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((p.retry+time.Second-1)/time.Second)))
 	}
-	if p.Status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", `Bearer realm="tr87proxy", error="invalid_token"`)
+	if p.challenge != "" {
+		h.Set("WWW-Authenticate", p.challenge)
 	}
 	return h
 }

@@ -20,8 +20,8 @@ type client struct {
 	closed  func(error)           // nil: nobody listens
 
 	mu      sync.Mutex
-	ended   error         // why the core closed the session
-	gone    chan struct{} // closed when the core has closed the session
+	ended   error                           // why the core closed the session
+	gone    chan struct{}                   // closed when the core has closed the session
 	waiting map[string]chan *uacsta.Message // for the segments of a list, by its reference
 }
 

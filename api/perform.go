@@ -60,6 +60,22 @@ type WithBody struct {
 	RawBody     []byte `contentType:"application/json"`
 }
 
+// Resolve implements huma.Resolver.
+func (in *WithBody) Resolve(ctx huma.Context) []error { return clearly(ctx, in.DryRun) }
+
+// Resolve implements huma.Resolver.
+func (in *getInput) Resolve(ctx huma.Context) []error { return clearly(ctx, in.DryRun) }
+
+// clearly refuses a request that is carried out although it names dryRun in some way, or in two.
+func clearly(ctx huma.Context, dryRun bool) []error {
+	u := ctx.URL()
+	values := u.Query()["dryRun"]
+	if len(values) > 1 || len(values) == 1 && values[0] == "" && !dryRun {
+		return []error{&huma.ErrorDetail{Location: "query.dryRun", Message: "write true or false, once"}}
+	}
+	return nil
+}
+
 type actionInput struct {
 	Device string `path:"device" doc:"a number, as you write it" example:"101" maxLength:"128"`
 	WithBody

@@ -54,6 +54,7 @@ func (s *Server) describeCSTA() {
 	example := map[string]any{uacsta.NameGetDoNotDisturb: map[string]any{"device": "101"}}
 	described := s.api.OpenAPI().Paths[op.Path].Post
 	described.RequestBody.Content = map[string]*huma.MediaType{typeJSON: {Schema: form, Example: example}, "application/xml": document}
+	described.Responses["default"].Content["application/xml"] = document // a refusal of CSTA
 	described.Responses["200"].Content = map[string]*huma.MediaType{typeJSON: {Schema: form}, "application/xml": document}
 }
 

@@ -58,8 +58,8 @@ func (s *Server) Away(number string) bool {
 // Telephones returns the registered telephones, ordered by number and peer.
 func (s *Server) Telephones() []Telephone {
 	now := time.Now()
-	var list []Telephone
 	s.mu.Lock()
+	list := make([]Telephone, 0, len(s.users))
 	for _, u := range s.users {
 		list = append(list, u.telephones(now)...)
 	}

@@ -22,8 +22,9 @@ func (s *Server) Counts() (reachable, legs int) {
 
 // Telephones implements softswitch.Phones.
 func (s *Server) Telephones(number string) []proxy.Telephone {
-	var list []proxy.Telephone
-	for _, t := range s.telephones.TelephonesOf(number) {
+	telephones := s.telephones.TelephonesOf(number)
+	list := make([]proxy.Telephone, 0, len(telephones))
+	for _, t := range telephones {
 		list = append(list, proxy.Telephone{Agent: t.Agent, Reachable: t.Reachable})
 	}
 	return list

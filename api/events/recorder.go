@@ -46,6 +46,8 @@ type Recorder struct {
 	segments map[string]func(*uacsta.Message)
 	links    map[string]proxy.LinkStatus
 	up       bool // one of them is
+	looks    *time.Ticker
+	every    time.Duration // its interval
 	kept     keeper
 	broken   bool // the session was closed: a gap is to be told
 }
@@ -69,9 +71,10 @@ func New(cfg Config) *Recorder {
 
 // Intervals of Run.
 const (
-	lookInterval  = time.Second     // between looks at the links
-	listInterval  = 5 * time.Minute // between two lists of the links' devices
-	idleInterval  = time.Minute     // between looks for devices that nobody wants any more
+	lookInterval  = time.Second           // between looks at the links
+	soonInterval  = 20 * time.Millisecond // the same while no link is up for what is to be watched
+	listInterval  = 5 * time.Minute       // between two lists of the links' devices
+	idleInterval  = time.Minute           // between looks for devices that nobody wants any more
 	firstRetry    = time.Second
 	longestRetry  = time.Minute
 	gatheringTime = 15 * time.Second // that the segments of a list or snapshot may take
@@ -88,8 +91,9 @@ func (r *Recorder) Run(ctx context.Context) {
 	group.Go(func() { r.hub.run(ctx, r.log) })
 	group.Go(func() { r.kept.run(ctx, r.cfg.Events, r.log) })
 	r.guard("beginning", r.restore)
-	look, list, idle := time.NewTicker(lookInterval), time.NewTicker(listInterval), time.NewTicker(idleInterval)
-	defer look.Stop()
+	list, idle := time.NewTicker(listInterval), time.NewTicker(idleInterval)
+	r.looks, r.every = time.NewTicker(lookInterval), lookInterval
+	defer r.looks.Stop()
 	defer list.Stop()
 	defer idle.Stop()
 	r.guard("links", r.look)
@@ -102,7 +106,7 @@ func (r *Recorder) Run(ctx context.Context) {
 			return
 		case <-r.box.wake:
 			r.work()
-		case <-look.C:
+		case <-r.looks.C:
 			r.guard("links", r.look)
 		case <-list.C:
 			r.guard("list", r.list)
@@ -192,15 +196,37 @@ func (r *Recorder) look() {
 	}
 	r.links, r.up = now, up
 	r.open()
+	if interval := r.interval(); interval != r.every {
+		r.every = interval
+		r.looks.Reset(interval)
+	}
 	if risen {
 		r.retryAll()
 		r.list()
 	}
 }
 
+// interval returns the time between two looks at the links.
+func (r *Recorder) interval() time.Duration {
+	if r.session == nil && r.wants() {
+		return soonInterval
+	}
+	return lookInterval
+}
+
+// wants reports whether something is to be watched.
+func (r *Recorder) wants() bool { return len(r.watches)+len(r.patterns) > 0 }
+
+// begin opens the session for the first that is to be watched.
+func (r *Recorder) begin() {
+	if r.session == nil && r.looks != nil {
+		r.look()
+	}
+}
+
 // open opens the session, once a link is up and something is to be watched, and starts all monitors.
 func (r *Recorder) open() {
-	if r.session != nil || !r.up || len(r.watches)+len(r.patterns) == 0 {
+	if r.session != nil || !r.up || !r.wants() {
 		return
 	}
 	session, err := r.cfg.Proxy.Open(proxy.Opening{

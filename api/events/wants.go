@@ -113,7 +113,7 @@ func (r *Recorder) matching(text string) *pattern {
 	}
 	p = &pattern{text: text, left: time.Now()}
 	r.patterns[text] = p
-	r.open()
+	r.begin()
 	if r.listed == nil {
 		r.list()
 	} else {

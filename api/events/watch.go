@@ -67,7 +67,7 @@ func (r *Recorder) watching(device string) *watch {
 	w = &watch{line: newLine(device, own), left: time.Now()}
 	r.watches[device] = w
 	r.watched.Store(int64(len(r.watches)))
-	r.open()
+	r.begin()
 	r.start(w)
 	return w
 }

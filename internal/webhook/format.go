@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"strconv"
 	"text/template"
 	"text/template/parse"
@@ -55,29 +54,13 @@ func cloudEvent(e *eventlog.Entry, source string) ([]byte, error) {
 	}{"1.0", strconv.FormatUint(e.Seq, 10), source, "tr87proxy." + e.Kind, e.Device, e.Time.UTC().Format("2006-01-02T15:04:05.000Z07:00"), "application/json", e.Data})
 }
 
-// functions are those that templates have beside Go's. printf is Go's with short widths.
-var functions = template.FuncMap{
-	"json": func(value any) (string, error) {
-		text, err := json.Marshal(value)
-		return string(text), err
-	},
-	"printf": func(format string, values ...any) (string, error) {
-		if wide.MatchString(format) {
-			return "", errors.New("a width in printf has at most 2 digits")
-		}
-		return fmt.Sprintf(format, values...), nil
-	},
-}
-
-var wide = regexp.MustCompile(`%[^a-zA-Z%]*(\*|[0-9]{3})`)
-
 // parseTemplate reads a template. Strangers write templates, so it refuses those whose execution may take long: with
 // definitions, loops within loops, or large numbers.
 func parseTemplate(text string) (*template.Template, error) {
 	if text == "" || len(text) > mostText {
 		return nil, fmt.Errorf("must have 1 to %d octets", mostText)
 	}
-	t, err := template.New("body").Funcs(functions).Parse(text)
+	t, err := template.New("body").Funcs((&work{}).functions()).Parse(text)
 	if err != nil {
 		return nil, err
 	}
@@ -147,8 +130,12 @@ func fill(t *template.Template, e *eventlog.Entry) ([]byte, error) {
 	if err := d.Decode(&values); err != nil {
 		return nil, err
 	}
+	t, err := t.Clone()
+	if err != nil {
+		return nil, err
+	}
 	var b bounded
-	err := t.Execute(&b, values)
+	err = t.Funcs((&work{left: mostWork}).functions()).Execute(&b, values)
 	return b.Bytes(), err
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"container/list"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -19,12 +20,17 @@ const (
 	keepFor   = 24 * time.Hour
 	keepMost  = 20000 // of all identities
 	keepShare = 1000  // of one identity; the oldest goes
+
+	keepOctets  = 64 << 20 // of all responses
+	shareOctets = 4 << 20  // of those of one identity; the oldest goes
 )
 
 type key struct{ who, key string }
 
 // kept is a request with a key, and its response once it has one.
 type kept struct {
+	key    key
+	place  *list.Element
 	sum    [32]byte // of the method, the path and the body
 	at     time.Time
 	done   bool
@@ -34,11 +40,17 @@ type kept struct {
 }
 
 type keys struct {
-	mu    sync.Mutex
-	table map[key]*kept
-	order []key // the oldest first; it can name keys that have gone
-	count map[string]int
+	mu     sync.Mutex
+	table  map[key]*kept
+	order  list.List // of *kept, the oldest first
+	count  map[string]*portion
+	octets int
 }
+
+// portion is what is kept for one identity.
+type portion struct{ requests, octets int }
+
+func newKeys() *keys { return &keys{table: map[key]*kept{}, count: map[string]*portion{}} }
 
 // once serves requests with an Idempotency-Key once.
 func (s *Server) once(next http.Handler) http.Handler {
@@ -110,52 +122,50 @@ func (t *keys) claim(k key, sum [32]byte, now time.Time) (entry *kept, first boo
 		}
 		return before, false, nil
 	}
-	if t.count == nil {
-		t.count = map[string]int{}
-	}
-	for t.count[k.who] >= keepShare || len(t.table) >= keepMost {
-		if !t.drop(k.who, t.count[k.who] >= keepShare) {
+	own := t.count[k.who]
+	for own != nil && own.requests >= keepShare || len(t.table) >= keepMost {
+		if !t.drop(k.who, own != nil && own.requests >= keepShare) {
 			p := problem(http.StatusTooManyRequests, "too many requests with an Idempotency-Key are being carried out")
 			p.retry = time.Second
 			return nil, false, p
 		}
 	}
-	t.table[k] = &kept{sum: sum, at: now}
-	t.count[k.who]++
-	t.order = append(t.order, k)
+	if t.count[k.who] == nil {
+		t.count[k.who] = &portion{}
+	}
+	t.count[k.who].requests++
+	entry = &kept{key: k, sum: sum, at: now}
+	entry.place = t.order.PushBack(entry)
+	t.table[k] = entry
 	return nil, true, nil
 }
 
 // drop forgets the oldest response, of one identity if own. It returns false if there is none.
 func (t *keys) drop(who string, own bool) bool {
-	for _, k := range t.order {
-		if e := t.table[k]; e != nil && e.done && (!own || k.who == who) {
-			t.forget(k)
+	for place := t.order.Front(); place != nil; place = place.Next() {
+		if e := place.Value.(*kept); e.done && (!own || e.key.who == who) {
+			t.forget(e)
 			return true
 		}
 	}
 	return false
 }
 
-func (t *keys) forget(k key) {
-	if t.table[k] == nil {
-		return
-	}
-	delete(t.table, k)
-	if t.count[k.who]--; t.count[k.who] == 0 {
-		delete(t.count, k.who)
+func (t *keys) forget(e *kept) {
+	delete(t.table, e.key)
+	t.order.Remove(e.place)
+	t.octets -= len(e.body)
+	of := t.count[e.key.who]
+	of.octets -= len(e.body)
+	if of.requests--; of.requests == 0 {
+		delete(t.count, e.key.who)
 	}
 }
 
-// expire forgets what is too old, and what the order names in vain.
+// expire forgets what is too old.
 func (t *keys) expire(now time.Time) {
-	for len(t.order) > 0 {
-		e := t.table[t.order[0]]
-		if e != nil && now.Sub(e.at) < keepFor {
-			break
-		}
-		t.forget(t.order[0])
-		t.order = t.order[1:]
+	for place := t.order.Front(); place != nil && now.Sub(place.Value.(*kept).at) >= keepFor; place = t.order.Front() {
+		t.forget(place.Value.(*kept))
 	}
 }
 
@@ -168,7 +178,13 @@ func (t *keys) keep(k key, r *recorder) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e := t.table[k]; e != nil {
-		e.done, e.status, e.header, e.body = true, r.status, r.header, r.body.Bytes()
+		e.done, e.status, e.header, e.body = true, r.status, r.header, bytes.Clone(r.body.Bytes()) // without spare room
+		of := t.count[k.who]
+		t.octets += len(e.body)
+		of.octets += len(e.body)
+		for of.octets > shareOctets || t.octets > keepOctets {
+			t.drop(k.who, of.octets > shareOctets)
+		}
 	}
 	return true
 }
@@ -176,7 +192,9 @@ func (t *keys) keep(k key, r *recorder) bool {
 func (t *keys) release(k key) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.forget(k)
+	if e := t.table[k]; e != nil {
+		t.forget(e)
+	}
 }
 
 func (e *kept) write(w http.ResponseWriter) {

@@ -191,7 +191,7 @@ type keyModel map[key]string
 func FuzzKeys(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 64, 65, 66, 128, 129, 200, 201, 255})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		table := keys{table: map[key]*kept{}}
+		table := newKeys()
 		model := keyModel{}
 		now := time.Unix(1e9, 0)
 		for i := 0; i+1 < len(script); i += 2 {
@@ -229,15 +229,15 @@ func FuzzKeys(f *testing.F) {
 				t.Fatalf("%d entries, the model has %d", n, len(model))
 			}
 		}
-		if _, _, p := table.claim(key{"late", "late"}, [32]byte{}, now.Add(keepFor)); p != nil || len(table.table) != 1 || len(table.order) != 1 || len(table.count) != 1 {
-			t.Fatalf("after a day: %v, %d entries, %d in order, %d counts", p, len(table.table), len(table.order), len(table.count))
+		if _, _, p := table.claim(key{"late", "late"}, [32]byte{}, now.Add(keepFor)); p != nil || len(table.table) != 1 || table.order.Len() != 1 || len(table.count) != 1 {
+			t.Fatalf("after a day: %v, %d entries, %d in order, %d counts", p, len(table.table), table.order.Len(), len(table.count))
 		}
 	})
 }
 
 // An identity has at most its share, and loses its own oldest response. It cannot drop requests that are being carried out.
 func TestKeyShares(t *testing.T) {
-	table := keys{table: map[key]*kept{}}
+	table := newKeys()
 	now := time.Now()
 	claim := func(who string, n int) *Problem {
 		_, _, p := table.claim(key{who, fmt.Sprint(n)}, [32]byte{}, now)
@@ -257,8 +257,8 @@ func TestKeyShares(t *testing.T) {
 	if p := claim("busy", keepShare); p != nil {
 		t.Fatal(p)
 	}
-	if table.table[key{"busy", "7"}] != nil || table.table[key{"other", "0"}] == nil || table.count["busy"] != keepShare {
-		t.Errorf("%d of busy", table.count["busy"])
+	if table.table[key{"busy", "7"}] != nil || table.table[key{"other", "0"}] == nil || table.count["busy"].requests != keepShare {
+		t.Errorf("%+v of busy", table.count["busy"])
 	}
 }
 

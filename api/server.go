@@ -21,7 +21,7 @@ type Server struct {
 	auth     *authenticator
 	cors     *cors
 	clients  clients
-	keys     keys
+	keys     *keys
 	events   *events
 	webhooks *webhooks
 	mux      *http.ServeMux
@@ -33,7 +33,7 @@ type Server struct {
 func NewServer(settings *Settings, env *kind.FrontEnv) (*Server, error) {
 	s := &Server{
 		proxy: env.Proxy, log: env.Log, settings: settings, mux: http.NewServeMux(),
-		clients: clients{table: map[[32]byte]*shared{}}, keys: keys{table: map[key]*kept{}},
+		clients: clients{table: map[[32]byte]*shared{}}, keys: newKeys(),
 	}
 	var err error
 	if s.auth, err = newAuthenticator(name, &settings.Identification, env); err != nil {

@@ -64,6 +64,8 @@ func TestCheck(t *testing.T) {
 		{func(h *Hook) { h.URL, h.Private = "https://0.0.0.0", true }, "url"},
 		{func(h *Hook) { h.Devices = []string{"1", "[", "2"} }, "devices[1]"},
 		{func(h *Hook) { h.Types = []string{"a b"} }, "types[0]"},
+		{func(h *Hook) { h.Types = []string{"a", ""} }, "types[1]"},
+		{func(h *Hook) { h.Types = []string{strings.Repeat("a", 101)} }, "types[0]"},
 		{func(h *Hook) { h.Devices = make([]string, mostPatterns+1) }, ""},
 		{func(h *Hook) { h.Format = "xml" }, "format"},
 		{func(h *Hook) { h.Format = "" }, "template"},

@@ -88,6 +88,9 @@ func TestDown(t *testing.T) {
 				t.Errorf("%s: %v", device, numbers)
 			}
 		}
+		if d := b.find("", "crm"); len(d.rows)+len(d.due)+len(d.failing) > 0 {
+			t.Errorf("%d rows stay", len(d.rows))
+		}
 		b.stop()
 		_ = b.events.Close()
 	})

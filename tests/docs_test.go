@@ -99,7 +99,7 @@ func tour(all []block) string {
 ip link set lo up
 server= watchers=
 pause() { read -rt 0.1 <> <(:) || true; }
-await() { for i in $(seq 600); do (: < /dev/tcp/127.0.0.1/5062) 2>/dev/null && return; kill -0 "$server"; pause; done; echo "nobody listens" >&2; return 1; }
+await() { for i in $(seq 600); do (: < /dev/tcp/127.0.0.1/$1) 2>/dev/null && return; kill -0 "$server"; pause; done; echo "nobody listens" >&2; return 1; }
 stop() { [ -z "$server" ] || { kill -TERM "$server"; wait "$server" || true; server=; }; }
 trap 'kill $server $watchers 2>/dev/null || true' EXIT
 `)
@@ -118,16 +118,21 @@ trap 'kill $server $watchers 2>/dev/null || true' EXIT
 			fmt.Fprintf(&s, "echo '%s: %s'\n", b, strings.ReplaceAll(line, "'", `'\''`))
 			switch serve := serving.FindStringSubmatch(line); {
 			case strings.HasPrefix(line, "go build "): // it is built already
+			case strings.HasPrefix(line, "curl -N "):
+				fmt.Fprintf(&s, "%s > events.out 2>&1 & watchers=\"$watchers $!\"\nuntil grep -q ready events.out; do pause; done\n", line)
 			case serve == nil:
 				fmt.Fprintf(&s, "timeout 60 bash -euo pipefail -c '%s'\n", strings.ReplaceAll(line, "'", `'\''`))
 			case serve[1] == "monitor" || serve[1] == "watch":
 				fmt.Fprintf(&s, "%s > %s.out 2>&1 & watchers=\"$watchers $!\"\nuntil [ -s %[2]s.out ]; do pause; done\n", line, serve[1])
 			default:
-				fmt.Fprintf(&s, "stop; %s > %s.out 2>&1 & server=$!; await\n", line, serve[1])
+				fmt.Fprintf(&s, "stop; %s > %s.out 2>&1 & server=$!; await 5062\n", line, serve[1])
+				if serve[1] == "demo" {
+					s.WriteString("await 8880\n")
+				}
 			}
 		}
 	}
-	s.WriteString("cat monitor.out\nstop\n")
+	s.WriteString("cat monitor.out events.out\nstop\n")
 	return s.String()
 }
 
@@ -158,7 +163,7 @@ func TestTour(t *testing.T) {
 		}
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, seen := range []string{"Delivered", "Established", "Held", "Retrieved", "ConnectionCleared", "config.yaml: no faults", "yes: "} {
+	for _, seen := range []string{`"MakeCallResponse"`, `"type":"delivered"`, "Delivered", "Established", "Held", "Retrieved", "ConnectionCleared", "config.yaml: no faults", "yes: "} {
 		if !bytes.Contains(out, []byte(seen)) {
 			t.Errorf("nobody sees %s in:\n%s", seen, out)
 		}

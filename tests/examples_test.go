@@ -20,7 +20,7 @@ const ivrQueues = "  queues: [{number: \"300\"}, {number: \"301\"}]\n"
 // example builds a program of the folder examples and returns its path.
 func example(t *testing.T, name string) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), name)
+	file := filepath.Join(t.TempDir(), filepath.Base(name))
 	if out, err := exec.Command("go", "build", "-o", file, "../examples/"+name).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

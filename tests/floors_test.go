@@ -48,9 +48,11 @@ var floors = map[string]int{
 	"internal/daemon":     8,
 	"cmd/tr87proxy":       9,
 
-	"examples/csta":    4,
-	"examples/dialler": 5,
-	"examples/ivr":     5,
+	"examples/api/dial":      0,
+	"examples/api/screenpop": 0,
+	"examples/csta":          4,
+	"examples/dialler":       5,
+	"examples/ivr":           5,
 
 	"scripts/mutate":  0,
 	"scripts/summary": 0,

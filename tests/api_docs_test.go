@@ -1,0 +1,171 @@
+package tests
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// apiTour makes a script of the commands of docs/api.md. They share a shell, since one command uses what another has
+// printed.
+func apiTour(t *testing.T, all []block) string {
+	t.Helper()
+	var s strings.Builder
+	s.WriteString(`set -euo pipefail
+ip link set lo up
+background=
+trap 'kill $background 2>/dev/null || true' EXIT
+until_has() { for i in $(seq 600); do ! grep -q "$2" "$1" || return 0; read -rt 0.1 <> <(:) || true; done; echo "no $2 in $1" >&2; return 1; }
+curl() { command curl -sS --fail-with-body -m 60 "$@"; }
+export TOKEN=tr87_x
+`)
+	for _, b := range all {
+		if b.kind != "sh" {
+			continue
+		}
+		for line := range strings.Lines(b.text) {
+			line = strings.TrimSpace(line)
+			fmt.Fprintf(&s, "echo '%s: %s'\n", b, strings.ReplaceAll(line, "'", `'\''`))
+			switch {
+			case line == "./tr87proxy demo":
+				s.WriteString(line + " > demo.out 2>&1 & background=\"$background $!\"\nuntil_has demo.out 'Or use HTTP'\n")
+			case strings.HasPrefix(line, "curl -N "):
+				fmt.Fprintf(&s, "command %s > events.out 2>&1 & background=\"$background $!\"\nuntil_has events.out ready\n", line)
+			case strings.Contains(line, "$TOKEN"): // the reader has one
+				fmt.Fprintf(&s, "! %s\n", line)
+			default:
+				s.WriteString(line + "\necho\n")
+			}
+		}
+	}
+	s.WriteString("until_has events.out connectionCleared\ncat events.out\n")
+	return s.String()
+}
+
+// Whoever follows docs/api.md sees what it says.
+func TestAPITour(t *testing.T) {
+	long(t)
+	tool(t, "curl")
+	tool(t, "jq")
+	if out, err := exec.CommandContext(t.Context(), "unshare", "--net", "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+		t.Skipf("no network namespace can be made here: %v, %s", err, out) // it has the ports of the document for itself
+	}
+	folder := t.TempDir()
+	if err := os.Symlink(program(t), filepath.Join(folder, "tr87proxy")); err != nil {
+		t.Fatal(err)
+	}
+	script := apiTour(t, blocks(t, "../docs/api.md"))
+	for _, command := range []string{"./tr87proxy demo", "/v1/events", "/calls | jq", "/answer", "/clear", "dryRun=true", "Idempotency-Key", "/v1/csta"} {
+		if !strings.Contains(script, command) {
+			t.Errorf("the document does not run %s: this test shows little", command)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "unshare", "--net", "bash", "-c", script)
+	cmd.Dir, cmd.WaitDelay = folder, 10*time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, seen := range []string{
+		`"type":"ready"`, `"type":"delivered"`, `"state":"alerting"`, `"type":"established"`, `"type":"held"`, `"type":"retrieved"`, `"type":"connectionCleared"`,
+		`"dryRun":true`, "GetDoNotDisturbResponse", `"state":"connected"`,
+	} {
+		if !bytes.Contains(out, []byte(seen)) {
+			t.Errorf("nobody sees %s in:\n%s", seen, out)
+		}
+	}
+	placed := regexp.MustCompile(`"call":"(\d+)","csta":\{"MakeCallResponse"`).FindAllSubmatch(out, -1)
+	if len(placed) != 2 || !bytes.Equal(placed[0][1], placed[1][1]) {
+		t.Errorf("the call with the Idempotency-Key is not one: %q", placed)
+	}
+}
+
+// The program in docs/api.md that checks signatures accepts a webhook of the proxy, and nothing else.
+func TestSignaturesInDocuments(t *testing.T) {
+	t.Parallel()
+	tool(t, "python3")
+	var check string
+	for _, b := range blocks(t, "../docs/api.md") {
+		if b.kind == "python" {
+			check += b.text
+		}
+	}
+	const secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type delivery struct {
+		header http.Header
+		body   []byte
+	}
+	got := make(chan delivery, 100)
+	receiver := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got <- delivery{r.Header, body}
+	})}
+	go func() { _ = receiver.Serve(l) }()
+	defer receiver.Close()
+	port := freePort(t)
+	r := serve(t, fmt.Sprintf(`%sapi:
+  listen: [{transport: tcp, address: "127.0.0.1:%d"}]
+  webhooks: [{name: crm, url: "http://%s/", private: true, devices: ["1001"], secrets: [%s]}]
+`, diallers, port, l.Addr(), secret))
+	var d delivery
+	waitFor(t, "a webhook", func() bool { // the devices of webhooks are watched soon after the start
+		_, _, text := web(t, port, "POST", "/v1/devices/1000/calls", `{"to":"1001"}`)
+		call := regexp.MustCompile(`"call":"(\d+)"`).FindStringSubmatch(text)
+		if call != nil {
+			web(t, port, "POST", "/v1/devices/1000/calls/"+call[1]+"/clear", "")
+		}
+		select {
+		case d = <-got:
+			return true
+		case <-time.After(200 * time.Millisecond):
+			return false
+		}
+	})
+	if !bytes.Contains(d.body, []byte(`"specversion":"1.0"`)) || !bytes.Contains(d.body, []byte(`"type":"tr87proxy.`)) {
+		t.Errorf("%s", d.body)
+	}
+	genuine := func(id, at, signature, secret string, body []byte) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "python3", "-c", check+`
+import sys
+print(genuine({"webhook-id": sys.argv[1], "webhook-timestamp": sys.argv[2], "webhook-signature": sys.argv[3]}, sys.stdin.buffer.read(), sys.argv[4]))
+`, id, at, signature, secret)
+		cmd.Stdin = bytes.NewReader(body)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	id, at, signature := d.header.Get("Webhook-Id"), d.header.Get("Webhook-Timestamp"), d.header.Get("Webhook-Signature")
+	if said := genuine(id, at, signature, secret, d.body); said != "True" {
+		t.Errorf("a genuine webhook: %s", said)
+	}
+	if said := genuine(id, at, "v1,AAAA "+signature, secret, d.body); said != "True" {
+		t.Errorf("one signed with two secrets: %s", said)
+	}
+	for what, said := range map[string]string{
+		"another body":   genuine(id, at, signature, secret, append(d.body, ' ')),
+		"another id":     genuine(id+"1", at, signature, secret, d.body),
+		"another secret": genuine(id, at, signature, "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDI=", d.body),
+		"an old one":     genuine(id, "1000000000", signature, secret, d.body),
+	} {
+		if said != "False" {
+			t.Errorf("%s: %s", what, said)
+		}
+	}
+	r.stop()
+}

@@ -1,0 +1,158 @@
+package tests
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// apiExample is the programs of examples/api in a language.
+type apiExample struct {
+	name      string
+	tools     []string // which Debian has
+	pop, dial []string // commands; the arguments follow
+}
+
+// apiExamples returns those of all languages. Their paths are from the folder examples/api.
+func apiExamples(t *testing.T) []apiExample {
+	t.Helper()
+	folder, err := filepath.Abs("../examples/api")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := func(name string) string { return filepath.Join(folder, name) }
+	return []apiExample{
+		{"Python", []string{"python3"}, []string{"python3", in("screenpop.py")}, []string{"python3", in("dial.py")}},
+		{"Node", []string{"node"}, []string{"node", in("screenpop.mjs")}, []string{"node", in("dial.mjs")}},
+		{"Go", nil, []string{example(t, "api/screenpop")}, []string{example(t, "api/dial")}},
+		{"curl", []string{"curl", "jq"}, []string{in("screenpop.sh")}, []string{in("dial.sh")}},
+		{"PHP", []string{"php"}, []string{"php", in("screenpop.php")}, []string{"php", in("dial.php")}},
+		{"C#", nil, []string{"dotnet", "run", in("ScreenPop.cs"), "--"}, []string{"dotnet", "run", in("Dial.cs"), "--"}},
+	}
+}
+
+// apiClient runs the examples of a language against a proxy.
+type apiClient struct {
+	apiExample
+	t      *testing.T
+	folder string
+	env    []string
+}
+
+func (c *apiClient) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(c.t.Context(), args[0], args[1:]...)
+	cmd.Dir, cmd.Env = c.folder, append(os.Environ(), c.env...)
+	return cmd
+}
+
+// popping starts the screen pop of a device. What returns ends it and returns what it has said.
+func (c *apiClient) popping(device string) (out *log, end func()) {
+	c.t.Helper()
+	out = &log{}
+	cmd := c.command(append(c.pop, device)...)
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = out, out, &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() { defer close(exited); _ = cmd.Wait() }()
+	end = func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+		<-exited
+	}
+	c.t.Cleanup(end)
+	return out, end
+}
+
+// dialled has a device call another one, and returns the call.
+func (c *apiClient) dialled(from, to string) string {
+	c.t.Helper()
+	cmd := c.command(append(c.dial, from, to)...)
+	var out, faults bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &faults
+	err := cmd.Run()
+	call, ok := strings.CutPrefix(strings.TrimSpace(out.String()), "call ")
+	if err != nil || !ok {
+		c.t.Fatalf("%v: %q %q", err, out.String(), faults.String())
+	}
+	return call
+}
+
+// Each example does in its language what README.md says: it pops up callers, also those that called while it did not run,
+// and those who ring when it begins; it places calls; and it says what is wrong.
+func TestAPIExamples(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	said, status := command(t, "tokens", "add", "--tokens", tokens, "--scope", "control", "crm")
+	token, _, _ := strings.Cut(said[max(0, strings.Index(said, "tr87_")):], "\n")
+	if status != 0 || !strings.HasPrefix(token, "tr87_") {
+		t.Fatal(status, said)
+	}
+	r := serve(t, fmt.Sprintf("api: {listen: [{transport: tcp, address: \"127.0.0.1:%d\"}]}\napplication-sessions: {tokens-file: %s}\ngrants: [{who: crm, control: [\"*\"], dial: [\"*\"]}]\n", port, tokens))
+	for i, of := range apiExamples(t) {
+		c := &apiClient{
+			apiExample: of, folder: t.TempDir(),
+			env: []string{fmt.Sprintf("TR87_URL=http://127.0.0.1:%d", port), "TR87_TOKEN=" + token, "DOTNET_CLI_TELEMETRY_OPTOUT=1", "PYTHONDONTWRITEBYTECODE=1"},
+		}
+		from, to := fmt.Sprint(1000+2*i), fmt.Sprint(1001+2*i)
+		t.Run(of.name, func(t *testing.T) {
+			c.t = t
+			if of.name == "C#" {
+				optional(t, "dotnet")
+			}
+			for _, name := range of.tools {
+				tool(t, name)
+			}
+			line := from + " calls " + to + "\n"
+			clear := func(call string) {
+				t.Helper()
+				if status, _, text := web(t, port, "POST", "/v1/devices/"+from+"/calls/"+call+"/clear", "{}", "Authorization", "Bearer "+token); status != 200 {
+					t.Fatal(status, text)
+				}
+			}
+			position := func() string {
+				data, _ := os.ReadFile(filepath.Join(c.folder, "screenpop-"+to+".position"))
+				return string(data)
+			}
+			call := c.dialled(from, to)
+			out, end := c.popping(to)
+			waitFor(t, "the call that rings already", func() bool { return strings.Contains(out.String(), line) })
+			clear(call)
+			clear(c.dialled(from, to))
+			waitFor(t, "a call that comes", func() bool { return out.String() == line+line })
+			before := position()
+			end()
+			clear(c.dialled(from, to))
+			out, end = c.popping(to)
+			waitFor(t, "the call that came meanwhile", func() bool { return strings.HasSuffix(out.String(), line) })
+			waitFor(t, "its position", func() bool { return position() > before })
+			end()
+			out, _ = c.popping(to)
+			clear(c.dialled(from, to))
+			waitFor(t, "a call after it", func() bool { return strings.Contains(out.String(), line) })
+			if out.String() != line {
+				t.Errorf("it says again what it has said: %q", out)
+			}
+
+			fails := c.command(append(c.dial, "7777", to)...)
+			data, err := fails.CombinedOutput()
+			if err == nil || !strings.Contains(string(data), "device") {
+				t.Errorf("a call from a device that is not there: %v %q", err, data)
+			}
+			c.env = append(c.env, "TR87_TOKEN=tr87_wrong")
+			data, err = c.command(append(c.dial, from, to)...).CombinedOutput()
+			if err == nil || !strings.Contains(string(data), "token") || strings.Contains(string(data), "call ") {
+				t.Errorf("a call with a wrong token: %v %q", err, data)
+			}
+			out, _ = c.popping(to)
+			waitFor(t, "what is wrong with the token", func() bool { return strings.Contains(out.String(), "token") })
+		})
+	}
+	r.stop()
+}

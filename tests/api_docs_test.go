@@ -34,12 +34,12 @@ export TOKEN=tr87_x
 		}
 		for line := range strings.Lines(b.text) {
 			line = strings.TrimSpace(line)
-			fmt.Fprintf(&s, "echo '%s: %s'\n", b, strings.ReplaceAll(line, "'", `'\''`))
+			fmt.Fprintf(&s, "echo %s\n", quote(b.String()+": "+line))
 			switch {
 			case line == "./tr87proxy demo":
 				s.WriteString(line + " > demo.out 2>&1 & background=\"$background $!\"\nuntil_has demo.out 'Or use HTTP'\n")
 			case strings.HasPrefix(line, "curl -N "):
-				fmt.Fprintf(&s, "command %s > events.out 2>&1 & background=\"$background $!\"\nuntil_has events.out ready\n", line)
+				fmt.Fprintf(&s, "command %s > events.out 2>&1 & background=\"$background $!\"\nuntil_has events.out %s\n", line, quote(watched))
 			case strings.Contains(line, "$TOKEN"): // the reader has one
 				fmt.Fprintf(&s, "! %s\n", line)
 			default:

@@ -91,6 +91,12 @@ func part(t *testing.T, file, heading string) []block {
 // serving are commands that go on until they are ended.
 var serving = regexp.MustCompile(`^(?:\./)?tr87proxy (demo|serve|simulate|monitor|watch)\b`)
 
+// watched is what a stream of events has when its device is watched: ready without waiting, or else the snapshot that follows.
+const watched = `"devices":\["101"\]}\|"snapshot"`
+
+// quote quotes a text for the shell.
+func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
 // tour makes a script of the commands in a document. Those that go on run beside the others; one that serves
 // takes the place of the one before it, as in the reader's first terminal.
 func tour(all []block) string {
@@ -115,13 +121,13 @@ trap 'kill $server $watchers 2>/dev/null || true' EXIT
 		}
 		for line := range strings.Lines(b.text) {
 			line = strings.TrimSpace(line)
-			fmt.Fprintf(&s, "echo '%s: %s'\n", b, strings.ReplaceAll(line, "'", `'\''`))
+			fmt.Fprintf(&s, "echo %s\n", quote(b.String()+": "+line))
 			switch serve := serving.FindStringSubmatch(line); {
 			case strings.HasPrefix(line, "go build "): // it is built already
 			case strings.HasPrefix(line, "curl -N "):
-				fmt.Fprintf(&s, "%s > events.out 2>&1 & watchers=\"$watchers $!\"\nuntil grep -q ready events.out; do pause; done\n", line)
+				fmt.Fprintf(&s, "%s > events.out 2>&1 & watchers=\"$watchers $!\"\nuntil grep -q %s events.out; do pause; done\n", line, quote(watched))
 			case serve == nil:
-				fmt.Fprintf(&s, "timeout 60 bash -euo pipefail -c '%s'\n", strings.ReplaceAll(line, "'", `'\''`))
+				fmt.Fprintf(&s, "timeout 60 bash -euo pipefail -c %s\n", quote(line))
 			case serve[1] == "monitor" || serve[1] == "watch":
 				fmt.Fprintf(&s, "%s > %s.out 2>&1 & watchers=\"$watchers $!\"\nuntil [ -s %[2]s.out ]; do pause; done\n", line, serve[1])
 			default:

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -20,6 +22,7 @@ type action struct {
 	other   string // the member for the second connection, which with gives; "": none
 	by      string // the member for the device that does it, which by gives; "": none
 	to      string // the member for the only destination, which to gives; "": none
+	many    bool   // that member is a list
 }
 
 // path returns the path of the action.
@@ -79,6 +82,8 @@ func makeActions() []*action {
 		}
 		if to := uacsta.ServiceOf(service).Elements(uacsta.Destination); len(to) == 1 && slices.Contains(uacsta.DevicesOf(service), to[0]) {
 			a.to = to[0]
+			member, _ := uacsta.JSONSchema(service)["properties"].(map[string]any)[a.to].(map[string]any)
+			a.many = member["type"] == huma.TypeArray
 		}
 		rest, verb := service, ""
 		switch {

@@ -242,6 +242,9 @@ func (s *Server) request(ctx context.Context, c *client, a *action, in *actionIn
 	}
 	for short, member := range map[string]string{"to": a.to, "by": a.by} {
 		if value, ok := fields[short]; ok && member != "" {
+			if short == "to" && a.many && value[0] != '[' {
+				value = slices.Concat(json.RawMessage("["), value, json.RawMessage("]"))
+			}
 			given[member] = value
 			delete(fields, short)
 		}

@@ -169,3 +169,88 @@ print(genuine({"webhook-id": sys.argv[1], "webhook-timestamp": sys.argv[2], "web
 	}
 	r.stop()
 }
+
+// The usual actions of docs/api.md do what it says.
+func TestUsualActions(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	r := serve(t, fmt.Sprintf("%sapi: {listen: [{transport: tcp, address: \"127.0.0.1:%d\"}]}\n", diallers, port))
+	document, err := os.ReadFile("../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(method, path, body string) {
+		t.Helper()
+		status, _, text := web(t, port, method, path, body)
+		if status/100 != 2 {
+			t.Errorf("%s %s %s: %d %s", method, path, body, status, text)
+		}
+		last := path[strings.LastIndex(path, "/")+1:]
+		if !strings.Contains(string(document), "/"+last+"`") {
+			t.Errorf("the document does not have %s", last)
+		}
+	}
+	callAt := func(device string) string {
+		t.Helper()
+		_, _, text := web(t, port, "GET", "/v1/devices/"+device+"/calls", "")
+		found := regexp.MustCompile(`"call":"(\d+)"`).FindStringSubmatch(text)
+		if found == nil {
+			t.Fatalf("%s has no call: %s", device, text)
+		}
+		return found[1]
+	}
+	at := func(device, action, body string) {
+		t.Helper()
+		ask("POST", "/v1/devices/"+device+"/calls/"+callAt(device)+"/"+action, body)
+	}
+	parties := func(want string) {
+		t.Helper()
+		_, _, text := web(t, port, "GET", "/v1/calls/"+callAt("1000"), "")
+		for _, number := range strings.Fields(want) {
+			if !strings.Contains(text, `{"number":"`+number+`"`) {
+				t.Errorf("%s is not in the call: %s", number, text)
+			}
+		}
+		web(t, port, "POST", "/v1/devices/1000/calls/"+callAt("1000")+"/clear-call", "")
+	}
+	place := func() { t.Helper(); ask("POST", "/v1/devices/1000/calls", `{"to":"1001"}`) }
+
+	place()
+	at("1001", "answer", "")
+	at("1001", "hold", "")
+	at("1001", "retrieve", "")
+	at("1001", "digits", `{"charactersToSend":"42#"}`)
+	call := callAt("1001")
+	at("1001", "consult", `{"to":"1002"}`)
+	at("1002", "answer", "")
+	ask("POST", "/v1/devices/1001/calls/"+call+"/transfer", "")
+	parties("1000 1002")
+
+	place()
+	at("1001", "answer", "")
+	call = callAt("1001")
+	at("1001", "consult", `{"to":"1002"}`)
+	at("1002", "answer", "")
+	ask("POST", "/v1/devices/1001/calls/"+call+"/conference", "")
+	parties("1000 1001 1002")
+
+	place()
+	at("1001", "answer", "")
+	at("1001", "single-step-transfer", `{"to":"1002"}`)
+	parties("1000 1002")
+
+	place()
+	at("1001", "deflect", `{"to":"1002"}`)
+	at("1002", "pickup", `{"to":"1001"}`)
+	parties("1000 1001")
+
+	ask("PUT", "/v1/devices/1001/forwarding", `{"forwardingType": "forwardImmediate", "activateForward": true, "forwardDN": "1002"}`)
+	place()
+	parties("1000 1002")
+	ask("PUT", "/v1/devices/1001/forwarding", `{"forwardingType": "forwardImmediate", "activateForward": false}`)
+	ask("PUT", "/v1/devices/1001/do-not-disturb", `{"doNotDisturbOn": true}`)
+	if status, _, text := web(t, port, "GET", "/v1/devices/1001", ""); status != 200 || !strings.Contains(text, `"doNotDisturb":true`) {
+		t.Error(status, text)
+	}
+	r.stop()
+}

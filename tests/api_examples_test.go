@@ -110,7 +110,7 @@ func TestAPIExamples(t *testing.T) {
 				tool(t, name)
 			}
 			line := from + " calls " + to + "\n"
-			clear := func(call string) {
+			hangUp := func(call string) {
 				t.Helper()
 				if status, _, text := web(t, port, "POST", "/v1/devices/"+from+"/calls/"+call+"/clear", "{}", "Authorization", "Bearer "+token); status != 200 {
 					t.Fatal(status, text)
@@ -123,18 +123,18 @@ func TestAPIExamples(t *testing.T) {
 			call := c.dialled(from, to)
 			out, end := c.popping(to)
 			waitFor(t, "the call that rings already", func() bool { return strings.Contains(out.String(), line) })
-			clear(call)
-			clear(c.dialled(from, to))
+			hangUp(call)
+			hangUp(c.dialled(from, to))
 			waitFor(t, "a call that comes", func() bool { return out.String() == line+line })
 			before := position()
 			end()
-			clear(c.dialled(from, to))
+			hangUp(c.dialled(from, to))
 			out, end = c.popping(to)
 			waitFor(t, "the call that came meanwhile", func() bool { return strings.HasSuffix(out.String(), line) })
 			waitFor(t, "its position", func() bool { return position() > before })
 			end()
 			out, _ = c.popping(to)
-			clear(c.dialled(from, to))
+			hangUp(c.dialled(from, to))
 			waitFor(t, "a call after it", func() bool { return strings.Contains(out.String(), line) })
 			if out.String() != line {
 				t.Errorf("it says again what it has said: %q", out)

@@ -46,7 +46,7 @@ func stream(device, after string, handle func(event) error) error {
 	defer cancel()
 	timer := time.AfterFunc(silence, cancel)
 	defer timer.Stop()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, cmp.Or(os.Getenv("TR87_URL"), "http://127.0.0.1:8880")+"/v1/events?"+query.Encode(), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, cmp.Or(os.Getenv("TR87_URL"), "http://127.0.0.1:8880")+"/v1/events?"+query.Encode(), nil) //nolint:gosec // the user names the proxy
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func main() {
 	}
 	device := os.Args[1]
 	file := "screenpop-" + device + ".position"
-	position, err := os.ReadFile(file)
+	position, err := os.ReadFile(file) //nolint:gosec // the user names the device
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		log.Fatal(err)
 	}
@@ -121,11 +121,11 @@ func main() {
 			if e.ID == after {
 				return nil
 			}
-			after = e.ID // only now: an event that was not handled comes again
-			if err := os.WriteFile(file+".new", []byte(after), 0o600); err != nil {
+			after = e.ID                                                            // only now: an event that was not handled comes again
+			if err := os.WriteFile(file+".new", []byte(after), 0o600); err != nil { //nolint:gosec // the user names the device
 				return err
 			}
-			return os.Rename(file+".new", file)
+			return os.Rename(file+".new", file) //nolint:gosec // the user names the device
 		})
 		if errors.Is(err, errRefused) {
 			log.Fatal(err)

@@ -241,7 +241,7 @@ func TestUsualActions(t *testing.T) {
 
 	place()
 	at("1001", "deflect", `{"to":"1002"}`)
-	at("1002", "pickup", `{"to":"1001"}`)
+	at("1002", "pickup", `{"by":"1001"}`)
 	parties("1000 1001")
 
 	ask("PUT", "/v1/devices/1001/forwarding", `{"forwardingType": "forwardImmediate", "activateForward": true, "forwardDN": "1002"}`)

@@ -140,9 +140,17 @@ func TestPageInBrowser(t *testing.T) {
 	b.says("document.querySelector('#events input').value = '1001'")
 	b.says("document.querySelector('#events button').click()")
 	b.until("document.querySelector('#events').textContent", `"type":"ready"`)
+	for _, script := range blocks(t, "../docs/api.md") { // what it has for pages
+		if script.kind == "js" {
+			text := strings.NewReplacer("wss://pbx.contoso.com:8843", fmt.Sprintf("ws://127.0.0.1:%d", port), "devices=101", "devices=1001").Replace(script.text)
+			b.says("(() => { const token = '" + token + "', popUp = caller => { globalThis.popped = caller };\n" + text + "\nsocket.addEventListener('message', () => { globalThis.heard = 'something' }); })()")
+		}
+	}
+	b.until("globalThis.heard", "something")
 	b.says(send)
 	b.until("document.querySelector('#call').textContent", "201 Created")
 	b.until("document.querySelector('#events').textContent", `"type":"delivered"`)
+	b.until("globalThis.popped", "1000")
 	if text := b.says("document.body.textContent"); strings.Contains(text, token) {
 		t.Error("the page shows the token")
 	}

@@ -151,6 +151,10 @@ func (s *Session) dialling(o *object, req *uacsta.Message, d uacsta.Device) (who
 		return policy.Number{}, "", policy.ErrNumber
 	}
 	all, callID := n.String(), req.Text("diallingConnection/callID")
+	if o.trial { // nobody has asked whose call it is: what was dialled in it stays secret, and its digits go on
+		whole, err = s.proxy.numbers().Parse(all, "")
+		return whole, all, err
+	}
 	for _, t := range s.proxy.list() {
 		if !t.calls.has(callID) {
 			continue

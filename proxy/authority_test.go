@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -299,6 +300,13 @@ func TestDialledInPieces(t *testing.T) {
 		}
 		if got := dial("900123"); got != uacsta.PrivilegeViolationCalledDevice {
 			t.Errorf("0900123 is dialled: %q", got)
+		}
+		for _, who := range []string{"dialler", "mallory"} { // what would happen changes nothing, and does not tell what was dialled
+			s, _ := open(t, p, who)
+			look := s.Outlook(uacsta.Encode(uacsta.DialDigits{DiallingConnection: uacsta.Conn(id, "200"), DiallingSequence: uacsta.Dev("12")}, uacsta.Edition3))
+			if !slices.Equal(look.Destinations, []string{"12"}) {
+				t.Errorf("%+v", look)
+			}
 		}
 		if got := dial("123"); got != "" {
 			t.Errorf("0123 is refused: %q", got)

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -26,11 +25,9 @@ type Ruling struct {
 	Trials   []policy.Trial // the rules that were tried before
 }
 
-// errTrial undoes what reading a request has noted.
-var errTrial = errors.New("the request is not carried out")
-
 // Outlook returns what a request would do and what policy decides on it. It carries nothing out, counts against no rate
-// and is not audited. A switching function may still refuse the request. Outlook takes ownership of req.
+// and is not audited. A switching function may still refuse the request, and digits that were dialled before do not count.
+// Outlook takes ownership of req.
 func (s *Session) Outlook(req *uacsta.Message) Outlook {
 	look := Outlook{Service: req.Name()}
 	if req.Kind() != uacsta.Request || req.OneWay() || !req.Known() || s.locked() {
@@ -38,9 +35,6 @@ func (s *Session) Outlook(req *uacsta.Message) Outlook {
 		return look
 	}
 	o, err := s.readInto(object{service: req.Name(), action: ActionOf(req.Name()), trial: true}, req)
-	if o.settle != nil {
-		o.settle(errTrial)
-	}
 	look.Connections, look.Destinations, look.Refusal = o.connections, texts(o.destinations...), err
 	if err != nil {
 		return look

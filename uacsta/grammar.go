@@ -115,7 +115,7 @@ const (
 // extensions ends every message: the one place, besides correlator and user data, for what the
 // standard does not define (ECMA-323 CSTACommonArguments).
 var extensions = &grammar{shape: shapeStruct, open: true, members: []member{
-	{name: "security", content: anyData}, {name: "privateData", content: written[reflect.TypeFor[Data]()], repeats: true},
+	{name: "security", content: anyData, optional: true}, {name: "privateData", content: written[reflect.TypeFor[Data]()], repeats: true},
 }}
 
 // compiler makes grammars from structs.

@@ -72,7 +72,7 @@ func TestFloorsInHacking(t *testing.T) {
 		t.Fatal(err)
 	}
 	shown := map[string]int{}
-	for _, row := range regexp.MustCompile(`(?m)^\| ([0-9]+) \| ([\w/]+) \|`).FindAllStringSubmatch(string(page), -1) {
+	for _, row := range regexp.MustCompile(`(?m)^\| ([0-9]+) \| ([\w/.]+) \|`).FindAllStringSubmatch(string(page), -1) {
 		floor, err := strconv.Atoi(row[1])
 		if err != nil {
 			t.Fatal(err)

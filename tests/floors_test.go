@@ -65,7 +65,7 @@ var owners = map[string]string{
 	"go.yaml.in/yaml": "internal/config", "github.com/prometheus": "internal/operations", "github.com/spf13/cobra": "cmd/tr87proxy",
 	"github.com/go-asn1-ber": "wire/asn1", "golang.org/x/crypto": "internal/accounts", "github.com/pion/dtls": "tls softswitch/media", "github.com/pion/rtp": "softswitch/media", "github.com/pion/rtcp": "softswitch/media", "github.com/pion/srtp": "softswitch/media",
 	"github.com/coreos/go-oidc": "internal/openid", "go.etcd.io/bbolt": "internal/state internal/eventlog", "github.com/go-ldap": "internal/directory", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
-	"github.com/coder/websocket": "api",
+	"github.com/coder/websocket": "api scripts/bench.d/api",
 }
 
 // listed is a package as go list describes it.

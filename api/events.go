@@ -135,20 +135,17 @@ func (e *events) pulse(ctx context.Context) {
 	}
 }
 
-// connect connects to the applications that the configuration names. The error is a *kind.KeyError.
-func (s *Server) connect(list []Connection) error {
+// newOutbounds returns the connections to the applications that the configuration names. The error is a *kind.KeyError.
+func (s *Server) newOutbounds(list []Connection) ([]*outbound, error) {
 	outbounds := make([]*outbound, 0, len(list))
 	for i, c := range list {
 		o, err := s.newOutbound(fmt.Sprintf("connect[%d]", i), c)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		outbounds = append(outbounds, o)
 	}
-	for _, o := range outbounds {
-		s.events.group.Go(func() { o.run(s.events.ctx) })
-	}
-	return nil
+	return outbounds, nil
 }
 
 // describeEvents registers the streams.

@@ -66,6 +66,9 @@ func newOffice(t *testing.T, change ...func(*Settings)) *office {
 	if o.server, err = NewServer(settings, &kind.FrontEnv{Proxy: o.core, Log: log, Config: &config.Config{}, Admits: func(netip.Addr) bool { return true }}); err != nil {
 		t.Fatal(err)
 	}
+	if err := o.server.Start(); err != nil {
+		t.Fatal(err)
+	}
 	o.http = httptest.NewServer(o.server)
 	t.Cleanup(func() { o.http.CloseClientConnections(); o.server.Close(); o.http.Close() })
 	return o

@@ -35,6 +35,9 @@ func TestFront(t *testing.T) {
 		if err != nil {
 			return fronttest.Front{}, err
 		}
+		if err := s.Start(); err != nil {
+			return fronttest.Front{}, err
+		}
 		server := &http.Server{Handler: s, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)}
 		over := make(chan struct{})
 		go func() { defer close(over); _ = server.Serve(l) }()

@@ -58,6 +58,9 @@ func (f *front) Serve(ctx context.Context, l *config.Listener, ready func(string
 	return kind.ServeHTTP(ctx, l, f.server.log, 5*time.Second, ready, f.server)
 }
 
+// Start implements kind.Starter.
+func (f *front) Start() error { return f.server.Start() }
+
 // EventLog returns the log of events, for metrics.
 func (f *front) EventLog() *eventlog.Log { return f.server.events.kept }
 

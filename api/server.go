@@ -15,21 +15,23 @@ import (
 
 // Server is the front. It implements http.Handler.
 type Server struct {
-	proxy    *proxy.Proxy
-	log      *slog.Logger
-	settings *Settings
-	auth     *authenticator
-	cors     *cors
-	clients  clients
-	keys     *keys
-	events   *events
-	webhooks *webhooks
-	mux      *http.ServeMux
-	handler  http.Handler
-	api      huma.API
+	proxy     *proxy.Proxy
+	log       *slog.Logger
+	settings  *Settings
+	auth      *authenticator
+	cors      *cors
+	clients   clients
+	keys      *keys
+	events    *events
+	webhooks  *webhooks
+	outbounds []*outbound
+	mux       *http.ServeMux
+	handler   http.Handler
+	api       huma.API
 }
 
-// NewServer returns a server for the clients that env admits. The error is a [*kind.KeyError].
+// NewServer returns a server for the clients that env admits. It serves nothing before Start. The error is a
+// [*kind.KeyError].
 func NewServer(settings *Settings, env *kind.FrontEnv) (*Server, error) {
 	s := &Server{
 		proxy: env.Proxy, log: env.Log, settings: settings, mux: http.NewServeMux(),
@@ -39,23 +41,28 @@ func NewServer(settings *Settings, env *kind.FrontEnv) (*Server, error) {
 	if s.auth, err = newAuthenticator(name, &settings.Identification, env); err != nil {
 		return nil, err
 	}
-	if s.events, err = newEvents(&settings.Events, s.proxy, s.log); err != nil {
-		s.auth.close()
-		return nil, err
-	}
-	if s.webhooks, err = newWebhooks(settings.Webhooks, s.events, s.proxy); err != nil {
-		s.events.Close()
-		s.auth.close()
+	if s.outbounds, err = s.newOutbounds(settings.Connect); err != nil {
 		return nil, err
 	}
 	s.cors = newCORS(&settings.Identification, s.auth)
 	s.describe()
 	s.handler = s.cors.wrap(s.surviving(s.identified(s.once(s.mux))))
-	if err = s.connect(settings.Connect); err != nil {
-		s.Close()
-		return nil, err
-	}
 	return s, nil
+}
+
+// Start opens the event log, and begins to record, to deliver to webhooks and to connect to applications. The error is a
+// *kind.KeyError.
+func (s *Server) Start() (err error) {
+	if s.events, err = newEvents(&s.settings.Events, s.proxy, s.log); err != nil {
+		return err
+	}
+	if s.webhooks, err = newWebhooks(s.settings.Webhooks, s.events, s.proxy); err != nil {
+		return &kind.KeyError{Key: "webhooks", Err: err}
+	}
+	for _, o := range s.outbounds {
+		s.events.group.Go(func() { o.run(s.events.ctx) })
+	}
+	return nil
 }
 
 // ServeHTTP implements http.Handler.
@@ -63,8 +70,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 
 // Close closes all sessions.
 func (s *Server) Close() {
-	s.webhooks.close()
-	s.events.Close()
+	if s.webhooks != nil {
+		s.webhooks.close()
+	}
+	if s.events != nil {
+		s.events.Close()
+	}
 	s.clients.close()
 	s.auth.close()
 }

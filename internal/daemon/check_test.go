@@ -34,6 +34,7 @@ switch: {extensions: [{number: "100", sip: {password: "0123456789ab"}}]}
 telephones: {listen: [{transport: udp, address: "127.0.0.1:0"}], state: %[1]s/state.db}
 audit: {file: %[1]s/audit.log}
 admin: {socket: %[1]s/admin.sock}
+api: {events: {file: %[1]s/events.db}, webhooks: [{name: crm, url: "https://crm.contoso.com/"}]}
 numbers: {examples: [{written: "100", canonical: "100"}]}
 `, folder)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -61,7 +62,10 @@ numbers: {examples: [{written: "100", canonical: "100"}]}
 		t.Fatal(err)
 	}
 	defer n.discard()
-	if !slices.Contains(files(t, folder), "state.db") {
+	if err := n.startFronts(); err != nil {
+		t.Fatal(err)
+	}
+	if now := files(t, folder); !slices.Contains(now, "state.db") || !slices.Contains(now, "events.db") {
 		t.Fatal("the proxy itself keeps no state: this test shows nothing")
 	}
 	look()

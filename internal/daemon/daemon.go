@@ -237,6 +237,10 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	var group sync.WaitGroup
 	group.Go(func() { n.core.Run(running) })
+	if err := n.startFronts(); err != nil {
+		n.abandon(stop, &group)
+		return err
+	}
 	if err := n.serveOperators(running, &group, ready.Load); err != nil {
 		n.abandon(stop, &group)
 		return err

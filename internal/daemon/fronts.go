@@ -23,6 +23,18 @@ func (n *Node) frontEnv(cfg *config.Config, name string) *kind.FrontEnv {
 	return env
 }
 
+// startFronts starts the fronts that open more than listeners.
+func (n *Node) startFronts() error {
+	for i, f := range n.fronts {
+		if s, ok := f.(kind.Starter); ok {
+			if err := s.Start(); err != nil {
+				return atKey(n.cfg, frontKinds[i].Name(), err)
+			}
+		}
+	}
+	return nil
+}
+
 // guard returns the guard of a kind of passwords, with the default limits.
 func (n *Node) guard(of string) *accounts.Guard {
 	return n.guards.of(accounts.GuardConfig{Of: of, Log: n.log})

@@ -33,6 +33,12 @@ type Front interface {
 	Close(ctx context.Context)
 }
 
+// Starter is implemented by a front that opens more than listeners: files for writing, or connections to its clients.
+type Starter interface {
+	// Start is called once, before Serve. Close follows, also if Start fails. The error can be a [*KeyError].
+	Start() error
+}
+
 // ErrStopped is the cause of the context of [Front.Serve] if only this listener closes.
 var ErrStopped = errors.New("not listening any more")
 

@@ -60,7 +60,12 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	valid, beat := time.NewTicker(validInterval), time.NewTimer(beatInterval)
 	defer valid.Stop()
 	defer beat.Stop()
-	for {
+	for looked := time.Now(); ; {
+		if time.Since(looked) >= validInterval { // also of a client that is never done with what there is
+			if looked = time.Now(); c.over() != nil || !c.who.valid() {
+				return
+			}
+		}
 		events, err := sub.Next(eventsAtOnce)
 		if errors.Is(err, record.ErrSlow) {
 			write(lineOf(sub.Slow()))
@@ -84,10 +89,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 			beat.Reset(beatInterval)
-		case <-valid.C:
-			if c.over() != nil || !c.who.valid() {
-				return
-			}
+		case <-valid.C: // look again
 		case <-leaving:
 			return
 		case <-r.Context().Done():

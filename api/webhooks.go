@@ -91,7 +91,7 @@ func (w *webhooks) want(h *webhook.Hook) {
 	}
 	key := [2]string{h.Owner, h.Name}
 	w.group.Go(func() { // the recorder may not have begun yet
-		release, err := w.events.recorder.Want(w.ctx, devices, patterns)
+		release, err := w.events.recorder.Want(w.ctx, key[0], devices, patterns)
 		if err != nil {
 			if w.ctx.Err() == nil {
 				w.events.log.Error("could not record the events of a webhook", "hook", key[1], "owner", key[0], "err", err)

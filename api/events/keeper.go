@@ -123,6 +123,7 @@ func (r *Recorder) restore() {
 	for _, text := range v.Patterns {
 		r.matching(text)
 	}
+	r.cover()
 	for _, device := range v.Devices {
 		r.watching(device)
 	}

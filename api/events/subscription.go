@@ -13,6 +13,7 @@ import (
 
 // Wish is what a subscriber asks for.
 type Wish struct {
+	Who      string            // the client, whose share of the patterns is limited; "": the configuration
 	Devices  []string          // canonical numbers; the subscriber may observe them
 	Patterns []string          // of devices; it gets events of those that it may observe
 	Spelled  map[string]string // how it writes devices, by canonical number, where that differs
@@ -78,7 +79,7 @@ func (r *Recorder) Subscribe(ctx context.Context, want Wish) (*Subscription, err
 // Prepare has the wanted devices recorded, and waits a few seconds for the switch to accept their monitors. Begin begins
 // the stream; Close ends it in any case. The error is ErrFull or ErrClosed, or of ctx.
 func (r *Recorder) Prepare(ctx context.Context, want Wish) (*Subscription, error) {
-	settled, release, err := r.want(ctx, want.Devices, want.Patterns)
+	settled, release, err := r.want(ctx, want.Who, want.Devices, want.Patterns)
 	if err != nil {
 		return nil, err
 	}

@@ -18,8 +18,11 @@ type pattern struct {
 	left   time.Time // when it was last wanted
 }
 
-// maxPatterns is how many patterns are watched at a time.
-const maxPatterns = 1000
+// How many patterns are watched at a time, and how many of them one client may want.
+const (
+	maxPatterns = 1000
+	maxShare    = maxPatterns / 4
+)
 
 // Errors of [Recorder.Want] and of subscriptions.
 var (
@@ -29,15 +32,16 @@ var (
 )
 
 // Want has devices, by their canonical numbers, and devices that match patterns recorded until release is called, and for
-// Config.Age after that. It does not wait for the switch. release may be called once. The error is ErrFull or ErrClosed,
-// or of ctx.
-func (r *Recorder) Want(ctx context.Context, devices, patterns []string) (release func(), err error) {
-	_, release, err = r.want(ctx, devices, patterns)
+// Config.Age after that, or until there is no room for other patterns. It does not wait for the switch. release may be
+// called once. who is the client, whose share of the patterns is limited; "": the configuration. The error is ErrFull or
+// ErrClosed, or of ctx.
+func (r *Recorder) Want(ctx context.Context, who string, devices, patterns []string) (release func(), err error) {
+	_, release, err = r.want(ctx, who, devices, patterns)
 	return release, err
 }
 
 // want is Want, and returns a channel that is closed when the switch has accepted or refused all monitors of devices.
-func (r *Recorder) want(ctx context.Context, devices, patterns []string) (settled <-chan struct{}, release func(), err error) {
+func (r *Recorder) want(ctx context.Context, who string, devices, patterns []string) (settled <-chan struct{}, release func(), err error) {
 	done := make(chan struct{})
 	var watches []*watch
 	var globs []*pattern
@@ -51,6 +55,9 @@ func (r *Recorder) want(ctx context.Context, devices, patterns []string) (settle
 			for _, p := range globs {
 				p.wanted--
 				p.left = now
+			}
+			if r.shares[who] -= len(globs); r.shares[who] == 0 {
+				delete(r.shares, who)
 			}
 			r.keep()
 		})
@@ -77,14 +84,19 @@ func (r *Recorder) want(ctx context.Context, devices, patterns []string) (settle
 			}
 		}
 		for _, text := range patterns {
-			p := r.matching(text)
+			var p *pattern
+			if who == "" || r.shares[who] < maxShare {
+				p = r.matching(text)
+			}
 			if p == nil {
 				full = ErrFull
 				break
 			}
 			p.wanted++
+			r.shares[who]++
 			globs = append(globs, p)
 		}
+		r.cover()
 		one()
 		r.keep()
 	})
@@ -101,25 +113,42 @@ func (r *Recorder) want(ctx context.Context, devices, patterns []string) (settle
 	return done, release, nil
 }
 
-// matching returns a pattern, which it begins to watch if it does not yet; nil if there are too many.
+// matching returns a pattern, which cover begins to watch if it is new; nil if there are too many that somebody wants.
 func (r *Recorder) matching(text string) *pattern {
 	p := r.patterns[text]
-	switch {
-	case p != nil:
+	if p != nil {
 		return p
-	case len(r.patterns) >= maxPatterns:
-		r.log.Error("too many patterns of devices to record events of", "limit", maxPatterns)
-		return nil
+	}
+	if len(r.patterns) >= maxPatterns {
+		var oldest *pattern
+		for _, other := range r.patterns {
+			if other.wanted == 0 && (oldest == nil || other.left.Before(oldest.left)) {
+				oldest = other
+			}
+		}
+		if oldest == nil {
+			r.log.Error("too many patterns of devices to record events of", "limit", maxPatterns)
+			return nil
+		}
+		delete(r.patterns, oldest.text)
 	}
 	p = &pattern{text: text, left: time.Now()}
-	r.patterns[text] = p
+	r.patterns[text], r.fresh = p, true
+	return p
+}
+
+// cover begins to watch what new patterns match.
+func (r *Recorder) cover() {
+	if !r.fresh {
+		return
+	}
+	r.fresh = false
 	r.begin()
 	if r.listed == nil {
 		r.list()
 	} else {
 		r.apply()
 	}
-	return p
 }
 
 // list asks the links for their devices, if a pattern needs them.

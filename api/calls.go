@@ -30,7 +30,7 @@ type Call struct {
 	Since           string `json:"since,omitempty" format:"date-time" doc:"when the proxy learnt of the call, if events of the device are recorded"`
 
 	Parties []Party  `json:"parties"`
-	Can     []string `json:"can" doc:"the actions that are possible now and that you may use"`
+	Can     []string `json:"can,omitempty" doc:"the actions that are possible now and that you may use"`
 }
 
 // Party is a device in a call.

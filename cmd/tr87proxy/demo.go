@@ -133,7 +133,7 @@ func hintOfAPI(address string) string {
 		return ""
 	}
 	return fmt.Sprintf(`Or use HTTP: http://%[1]s/ describes it.
-  curl -N http://%[1]s/v1/events?devices=101
+  curl -N "http://%[1]s/v1/events?devices=101"
   curl --json '{"to":"101"}' http://%[1]s/v1/devices/100/calls
 `, address)
 }

@@ -52,7 +52,7 @@ var simulations = []simulation{
 				a := accounts.Account{Name: hipathName}
 				return []accounts.Account{a}, a.SetPassword(hipathPassword)
 			})
-		}, "AARQ with the name " + hipathName + " and the password " + hipathPassword, false,
+		}, "AARQ with the name " + hipathName + " and the password " + hipathPassword + "; HTTP with -u " + hipathName + ":" + hipathPassword, false,
 	},
 	{
 		"md110", "Ericsson MD110 Application Link: CSTA Phase I in ASN.1, without login", []string{"127.0.0.1:2555"},

@@ -42,6 +42,7 @@ func (s *Server) describeBodies(a *action) {
 		delete(body.Properties, member)
 		delete(body.Properties, "@"+member)
 	}
+	toMust := a.to != "" && a.by == "" && slices.Contains(body.Required, a.to)
 	body.Required = slices.DeleteFunc(body.Required, func(member string) bool { return slices.Contains(given, member) || member == a.to || member == a.by })
 	if a.to != "" {
 		body.Properties["to"] = textual("where the call goes: " + a.to + " of CSTA")
@@ -55,7 +56,7 @@ func (s *Server) describeBodies(a *action) {
 	if a.service == uacsta.NameMakeCall {
 		body.Properties["prompt"] = &huma.Schema{Type: "boolean", Description: "let the calling telephone ring first, as autoOriginate prompt of CSTA"}
 	}
-	op.RequestBody.Required = len(body.Required) > 0 || a.to != "" && a.by == ""
+	op.RequestBody.Required = len(body.Required) > 0 || toMust
 	op.RequestBody.Content = map[string]*huma.MediaType{typeJSON: {Schema: body}}
 }
 

@@ -39,6 +39,7 @@ func (s *stage) fronts() []mallory {
 		{front: "xml", who: malloryAccount, send: c.sendAll},
 		{front: "sip", who: malloryURI, send: overSIP(s.t, s.port, "")},
 	}
+	list = append(list, s.overHTTP()...)
 	if s.lines {
 		list = append(list, mallory{front: "sip with a line", who: malloryURI, line: true, send: overSIP(s.t, s.port, s.words["me"])})
 	}

@@ -34,14 +34,14 @@ func newStage(t *testing.T, link, me, partner, alice, bob string, watched ...str
 	t.Helper()
 	dir := t.TempDir()
 	s := &stage{
-		t: t, audit: filepath.Join(dir, "audit.log"), p1: freePort(t), p3: freePort(t), watched: watched,
+		t: t, audit: filepath.Join(dir, "audit.log"), p1: freePort(t), p3: freePort(t), http: freePort(t), watched: watched,
 		words: map[string]string{"me": me, "partner": partner, "alice": alice, "bob": bob},
 		wire:  func() error { return nil }, granted: map[string]bool{}, end: func() {},
 	}
 	accounts := filepath.Join(dir, "accounts")
 	account(t, accounts, malloryAccount, "pw")
 	var grants strings.Builder
-	for _, who := range []string{malloryAccount, malloryURI, malloryAddress} {
+	for _, who := range []string{malloryAccount, malloryURI, malloryAddress, malloryWeb} {
 		fmt.Fprintf(&grants, "- {who: %q, control: [%q], dial: [%q, \"1002\"]}\n", who, me, partner)
 	}
 	level := "error" // a line for every attempt takes more time than the attempt
@@ -55,11 +55,12 @@ asn1:
   listen:
   - {transport: tcp, address: "127.0.0.1:%d", dialect: phase1}
   - {transport: tcp, address: "127.0.0.1:%d", dialect: phase3}
+api: {listen: [{transport: tcp, address: "127.0.0.1:%d"}]}
 trusted: [{address: 127.0.0.0/8}]
 limits: {requests-per-second: 100000, calls-per-minute: 100000}
 grants:
 %s- {who: "127.0.0.1", control: ["*"], dial: ["*"]}
-`, link, level, s.audit, accounts, s.p1, s.p3, grants.String()))
+`, link, level, s.audit, accounts, s.p1, s.p3, s.http, grants.String()))
 	return s
 }
 

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	record "github.com/tr87proxy/tr87proxy/api/events"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/eventlog"
@@ -165,6 +167,41 @@ func (s *Server) describeEvents() {
 		}
 		s.serveEvents(w, r)
 	})
+	s.describeStream()
+}
+
+// describeStream adds the stream to the OpenAPI document.
+func (s *Server) describeStream() {
+	list := func(name, doc string) *huma.Param {
+		separate := false
+		return &huma.Param{Name: name, In: "query", Description: doc, Style: "form", Explode: &separate, Schema: &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString}}}
+	}
+	text := func(in, name, doc string) *huma.Param {
+		return &huma.Param{Name: name, In: in, Description: doc, Schema: &huma.Schema{Type: huma.TypeString}}
+	}
+	refused := &huma.Response{Description: "Refused.", Content: map[string]*huma.MediaType{
+		"application/problem+json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(typeOf[Problem](), true, "Problem")},
+	}}
+	s.api.OpenAPI().AddOperation(&huma.Operation{
+		OperationID: "events", Method: http.MethodGet, Path: eventsPath, Summary: "Get events as they happen", Tags: []string{"events"},
+		Description: "Server-Sent Events; with Upgrade: websocket, a WebSocket. /asyncapi.json describes the events, and the requests over a WebSocket.",
+		Parameters: []*huma.Param{
+			list("devices", docOf("Devices")+" Not there: every device that you may observe."), list("types", docOf("Types")), text("query", "link", docOf("Link")),
+			text("query", "after", docOf("After")), {Name: "snapshot", In: "query", Description: docOf("Snapshot"), Schema: &huma.Schema{Type: huma.TypeBoolean}},
+			text("header", "Last-Event-ID", "The same as after; it takes precedence."),
+		},
+		Responses: map[string]*huma.Response{
+			"101":     {Description: "The WebSocket is open."},
+			"200":     {Description: "The stream. It ends when the client, its credentials or the proxy end.", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}},
+			"default": refused,
+		},
+	})
+}
+
+// docOf returns what the documentation says of a member of a subscription.
+func docOf(member string) string {
+	field, _ := typeOf[Subscription]().FieldByName(member)
+	return field.Tag.Get("doc")
 }
 
 // isUpgrade reports whether a request opens a WebSocket.

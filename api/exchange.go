@@ -142,7 +142,7 @@ func requestIn(data []byte) (q inquiry, err error) {
 		}
 	}
 	u, err := url.ParseRequestURI(q.Path)
-	if err != nil || !strings.HasPrefix(q.Path, "/") || strings.HasPrefix(q.Path, "//") || u.Host != "" || u.Scheme != "" {
+	if err != nil || !strings.HasPrefix(q.Path, "/") || strings.HasPrefix(q.Path, "//") || strings.Contains(q.Path, "#") || u.Host != "" || u.Scheme != "" {
 		return q, problem(http.StatusBadRequest, "path must be that of a request over HTTP, such as /v1/devices")
 	}
 	switch q.Method {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	record "github.com/tr87proxy/tr87proxy/api/events"
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -31,6 +32,9 @@ func subscriptionOf(query url.Values, lastEvent string) (Subscription, error) {
 	in := Subscription{Devices: []string{"*"}}
 	for key, values := range query {
 		text := values[len(values)-1]
+		if !utf8.ValidString(strings.Join(values, "")) {
+			return in, problem(http.StatusUnprocessableEntity, "the parameter %.64q is no UTF-8", key)
+		}
 		if len(values) > 1 && key != "devices" && key != "types" {
 			return in, problem(http.StatusUnprocessableEntity, "the parameter %s is there twice", key)
 		}

@@ -16,7 +16,7 @@ const name = "api"
 // Kind is the kind of front for programs that speak HTTP.
 var Kind = kind.FrontOf[Settings]{
 	Key:      name,
-	Defaults: func() *Settings { return &Settings{RequestTimeout: 30 * time.Second, Events: defaultEvents} },
+	Defaults: func() *Settings { return &Settings{Bounds: kind.DefaultBounds, RequestTimeout: 30 * time.Second, Events: defaultEvents} },
 	Ways:     config.Listens{Transports: []string{"tcp", "tls"}, Port: "8880", TLSPort: "8843", NoLogin: true},
 	Check:    (*Settings).check,
 	Build:    build,
@@ -25,6 +25,7 @@ var Kind = kind.FrontOf[Settings]{
 // Settings are the settings under the key api.
 type Settings struct {
 	config.Listening
+	kind.Bounds
 	Identification
 
 	Events  Events       `yaml:"events"`
@@ -36,10 +37,16 @@ type Settings struct {
 }
 
 func (f *Settings) check(s *config.Section) {
-	f.Check(s)
+	f.Bounds.Check(s)
+	f.Identification.Check(s)
 	f.Events.Check(s, f.Connect)
 	checkHooks(f.Webhooks, s)
 	s.Longer(map[string]time.Duration{"request-timeout": f.RequestTimeout})
+}
+
+// Warnings reports a bound that another one makes ineffective.
+func (f *Settings) Warnings() []string {
+	return config.Bound(name+".max-connections", f.MaxPeer, f.MaxConnections, kind.DefaultBounds.MaxPeer)
 }
 
 // front is a kind.Front: one server for all of its listeners.
@@ -55,7 +62,7 @@ func build(f *Settings, env *kind.FrontEnv) (kind.Front, error) {
 
 // Serve implements kind.Front.
 func (f *front) Serve(ctx context.Context, l *config.Listener, ready func(string)) error {
-	return kind.ServeHTTP(ctx, l, f.server.log, 5*time.Second, ready, f.server)
+	return kind.ServeHTTP(ctx, l, f.server.log, 5*time.Second, f.server.settings.Bounds, ready, f.server)
 }
 
 // Start implements kind.Starter.

@@ -49,7 +49,7 @@ type Post struct {
 
 // Serve implements kind.Front.
 func (p *Post) Serve(ctx context.Context, l *config.Listener, ready func(string)) error {
-	return kind.ServeHTTP(ctx, l, p.env.Log, p.settings.Patience, ready, p)
+	return kind.ServeHTTP(ctx, l, p.env.Log, p.settings.Patience, kind.DefaultBounds, ready, p)
 }
 
 // Close implements kind.Front: requests end with Serve.

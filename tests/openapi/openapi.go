@@ -4,6 +4,7 @@ package openapi
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -126,7 +127,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if open(req.URL.Path) || req.Header.Get("Upgrade") != "" || req.Method == http.MethodOptions {
 		return t.base().RoundTrip(req)
 	}
-	document, err := t.document(req.URL)
+	document, err := t.document(req.Context(), req.URL)
 	if err != nil {
 		t.Fault(err)
 		return t.base().RoundTrip(req)
@@ -166,14 +167,18 @@ func (t *Transport) base() http.RoundTripper {
 	return t.Base
 }
 
-func (t *Transport) document(u *url.URL) (*Document, error) {
+func (t *Transport) document(ctx context.Context, u *url.URL) (*Document, error) {
 	server := u.Scheme + "://" + u.Host
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if d := t.known[server]; d != nil {
 		return d, nil
 	}
-	res, err := (&http.Client{Transport: t.base()}).Get(server + Path)
+	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, server+Path, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := t.base().RoundTrip(ask)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/proxy/fronttest"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
@@ -69,10 +72,22 @@ func newOffice(t *testing.T, change ...func(*Settings)) *office {
 	if err := o.server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	o.http = httptest.NewServer(o.server)
+	o.http = httptest.NewUnstartedServer(o.server)
+	_ = o.http.Listener.Close()
+	if o.http.Listener, _, err = fronttest.Sockets(); err != nil { // their buffers are small
+		t.Fatal(err)
+	}
+	o.http.Start()
 	t.Cleanup(func() { o.http.CloseClientConnections(); o.server.Close(); o.http.Close() })
 	return o
 }
+
+// narrow is a client whose connections hold little that it has not read.
+var narrow = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{
+	Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) })
+	},
+}).DialContext}}
 
 // peer is a client on a WebSocket.
 type peer struct {
@@ -97,7 +112,7 @@ func (o *office) dial(query string, protocols ...string) *peer {
 	o.Helper()
 	ctx, cancel := context.WithTimeout(o.Context(), wait.Limit)
 	defer cancel()
-	conn, res, err := websocket.Dial(ctx, o.http.URL+eventsPath+query, &websocket.DialOptions{Subprotocols: protocols})
+	conn, res, err := websocket.Dial(ctx, o.http.URL+eventsPath+query, &websocket.DialOptions{Subprotocols: protocols, HTTPClient: narrow})
 	if err != nil {
 		o.Fatalf("%v: %+v", err, res)
 	}

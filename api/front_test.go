@@ -52,15 +52,19 @@ func TestFront(t *testing.T) {
 		}})
 	})
 	t.Run("csta-xml", func(t *testing.T) {
+		without := map[string]string{
+			"answers out of order":                    "requests are carried out one after the other",
+			"an ambiguous request":                    "its refusal waits for the requests before it",
+			"gone while its requests are carried out": "requests are carried out one after the other",
+		}
+		if testing.Short() {
+			without["histories"] = "takes long; those of the other subprotocol run"
+		}
 		fronttest.Test(t, fronttest.Kit{
 			Start: start, Wire: func(nc net.Conn, _ string) fronttest.Wire {
 				return &xmlWire{socketWire: socketWire{nc: nc, protocol: protocolXML}}
 			},
-			Without: map[string]string{
-				"answers out of order":                    "requests are carried out one after the other",
-				"an ambiguous request":                    "its refusal waits for the requests before it",
-				"gone while its requests are carried out": "requests are carried out one after the other",
-			},
+			Without: without,
 		})
 	})
 }

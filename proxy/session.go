@@ -110,7 +110,10 @@ type delivery struct {
 	size  int                   // octets of msg in memory
 }
 
-const maxSpellings = 256
+const (
+	maxSpellings = 256
+	ownRoom      = 16 // times the queue of a client has a session of the proxy itself, which hears all devices
+)
 
 // Open opens a session for a client. It fails with an error that wraps ErrForbidden, ErrUnknownLine,
 // ErrLinkDown or ErrTooMany, and logs and audits the refusal.
@@ -347,8 +350,12 @@ func (s *Session) deliver(d delivery) {
 		d.size = d.msg.Size()
 	}
 	bounds := s.proxy.bounds.Load()
+	times := 1
+	if s.reach == ReachOwn {
+		times = ownRoom
+	}
 	s.mu.Lock()
-	overflow := len(s.queue) >= bounds.QueueLength || len(s.queue) > 0 && s.queued+d.size > bounds.QueueOctets
+	overflow := len(s.queue) >= times*bounds.QueueLength || len(s.queue) > 0 && s.queued+d.size > times*bounds.QueueOctets
 	cut := overflow && s.cutOff()
 	if d.reply == nil && (s.closed || s.full) {
 		s.mu.Unlock()

@@ -18,6 +18,34 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
+// A session of the proxy itself may have more wait than a client: it hears all devices. It has a limit, too.
+func TestOwnQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		p := start(t, f, demo, func(c *proxy.Config) { c.QueueLength = 10 })
+		l := &busy{release: make(chan struct{})}
+		s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "own"}, Reach: proxy.ReachOwn}, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request(s, monitorOf("100"))
+		for range 161 { // one is with the client
+			f.event()
+		}
+		synctest.Wait()
+		if n := p.Stats().Overflows.Load(); n != 0 {
+			t.Error("it is cut off like a client")
+		}
+		f.event()
+		synctest.Wait()
+		if n := p.Stats().Overflows.Load(); n != 1 {
+			t.Errorf("it is cut off %d times", n)
+		}
+		close(l.release)
+		synctest.Wait()
+	})
+}
+
 // A client that does not read is disconnected when its queue has reached the limit of messages or
 // octets. Its replies are called in order, and other clients continue.
 func TestSlowClient(t *testing.T) {

@@ -130,6 +130,9 @@ func (c *client) wish(in Subscription) (record.Wish, error) {
 			want.Spelled[view.Device] = text
 		}
 	}
+	if len(want.Patterns) > record.MostPatterns {
+		return want, problem(http.StatusUnprocessableEntity, "at most %d patterns; one such as 10* stands for many devices", record.MostPatterns)
+	}
 	for _, kind := range in.Types {
 		if _, known := slices.BinarySearch(record.Types(), kind); !known {
 			return want, problem(http.StatusUnprocessableEntity, "there is no type of events %.64q; the document /asyncapi.json lists them", kind)

@@ -18,10 +18,10 @@ func TestPatternShares(t *testing.T) {
 		}
 		return w.recorder.Want(t.Context(), who, nil, texts)
 	}
-	if _, err := want("alice", maxShare+1); !errors.Is(err, ErrFull) {
+	if _, err := want("alice", MostPatterns+1); !errors.Is(err, ErrFull) {
 		t.Error(err)
 	}
-	release, err := want("alice", maxShare)
+	release, err := want("alice", MostPatterns)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func TestPatternShares(t *testing.T) {
 	}
 	for n := range 8 { // more than there is room for, one after the other
 		release()
-		if release, err = want("alice", maxShare); err != nil {
+		if release, err = want("alice", MostPatterns); err != nil {
 			t.Fatal(n, err)
 		}
 	}

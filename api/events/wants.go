@@ -18,11 +18,11 @@ type pattern struct {
 	left   time.Time // when it was last wanted
 }
 
-// How many patterns are watched at a time, and how many of them one client may want.
-const (
-	maxPatterns = 1000
-	maxShare    = maxPatterns / 4
-)
+// maxPatterns is how many patterns are watched at a time.
+const maxPatterns = 1000
+
+// MostPatterns is how many of them one client may want.
+const MostPatterns = maxPatterns / 4
 
 // Errors of [Recorder.Want] and of subscriptions.
 var (
@@ -85,7 +85,7 @@ func (r *Recorder) want(ctx context.Context, who string, devices, patterns []str
 		}
 		for _, text := range patterns {
 			var p *pattern
-			if who == "" || r.shares[who] < maxShare {
+			if who == "" || r.shares[who] < MostPatterns {
 				p = r.matching(text)
 			}
 			if p == nil {

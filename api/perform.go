@@ -13,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -41,7 +42,7 @@ type Ruling struct {
 	Allowed bool    `json:"allowed"`
 	Rule    string  `json:"rule,omitempty" doc:"the rule that decides"`
 	Reason  string  `json:"reason"`
-	Tried   []Trial `json:"tried,omitempty" doc:"the rules before it, and why they do not apply"`
+	Tried   []Trial `json:"tried,omitempty" doc:"the client's rules before it, and why they do not apply"`
 }
 
 // Trial is a rule that does not decide.
@@ -184,7 +185,9 @@ func outlook(c *client, req *uacsta.Message) Outlook {
 			ruling.Rule = d.Decision.Rule.Name
 		}
 		for _, t := range d.Trials {
-			ruling.Tried = append(ruling.Tried, Trial{t.Rule, t.Why})
+			if t.Why != policy.OtherIdentities { // whom else there are rules for is not the client's to know
+				ruling.Tried = append(ruling.Tried, Trial{t.Rule, t.Why})
+			}
 		}
 		out.Rulings = append(out.Rulings, ruling)
 	}

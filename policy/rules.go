@@ -41,6 +41,9 @@ type Trial struct {
 	Why  string // why it did not apply
 }
 
+// OtherIdentities is why a rule did not apply that is not for the identity of the request at all.
+const OtherIdentities = "it names other identities"
+
 // PassThrough is the prefix, in Rule.May, of the name of a message that the standard does not define.
 // Such a message passes only where a rule names exactly it.
 const PassThrough = "pass-through:"
@@ -103,7 +106,7 @@ func (a *Request) verb() string {
 func (p *Policy) misfit(r *Rule, a Request) (why, destination string) {
 	switch {
 	case !p.isWho(r.Who, a.Who.Name):
-		return "it names other identities", ""
+		return OtherIdentities, ""
 	case len(r.Fronts) > 0 && !slices.Contains(r.Fronts, a.Front):
 		return "it names other fronts", ""
 	case len(r.Hours) > 0 && !slices.ContainsFunc(r.Hours, func(h Hours) bool { return h.Contains(a.At) }):

@@ -132,6 +132,7 @@ func (s *Server) identified(next http.Handler) http.Handler {
 			s.auth.refuse(w, r, err)
 			return
 		}
+		kind.Known(r.Context())
 		if isUpgrade(r) {
 			s.upgrade(w, r, who)
 			return

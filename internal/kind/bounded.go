@@ -1,6 +1,8 @@
 package kind
 
 import (
+	"context"
+	cryptotls "crypto/tls"
 	"net"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
@@ -8,7 +10,8 @@ import (
 )
 
 // bounded is a listener with a limited number of connections. At the limit, a new connection closes the oldest one of the
-// peer with the most connections; a peer is an IPv4 address or an IPv6 /64.
+// peer with the most connections; a peer is an IPv4 address or an IPv6 /64. Those of clients that are identified are closed
+// last.
 type bounded struct {
 	net.Listener
 
@@ -16,7 +19,7 @@ type bounded struct {
 }
 
 func bound(l net.Listener, b Bounds) net.Listener {
-	return &bounded{l, share.New(share.Limits{Most: b.MaxConnections, Peer: b.MaxPeer})}
+	return &bounded{l, share.New(share.Limits{Most: b.MaxConnections, Strange: max(b.MaxConnections/16, 1), Peer: b.MaxPeer})}
 }
 
 // Accept implements net.Listener.
@@ -46,4 +49,23 @@ type placed struct {
 func (c *placed) Close() error {
 	c.place.Leave()
 	return c.Conn.Close()
+}
+
+type placeKey struct{}
+
+// withPlace returns a context from which Known finds the place of a connection.
+func withPlace(ctx context.Context, nc net.Conn) context.Context {
+	if secure, ok := nc.(*cryptotls.Conn); ok {
+		nc = secure.NetConn()
+	}
+	if c, ok := nc.(*placed); ok {
+		return context.WithValue(ctx, placeKey{}, c.place)
+	}
+	return ctx
+}
+
+// Known says that the client of a request is identified: strangers no longer have its connection closed.
+func Known(ctx context.Context) {
+	place, _ := ctx.Value(placeKey{}).(*share.Entry)
+	place.Raise(share.Known)
 }

@@ -155,12 +155,14 @@ func serveTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready f
 
 // ServeHTTP implements Front.Serve for an HTTP handler. When the listener closes, outstanding requests may take as long as
 // patience. It limits how long a request may take to arrive, how long a connection may be idle, and the number of
-// connections. At that limit, a new connection closes the oldest one of the peer with the most.
+// connections. At that limit, a new connection closes the oldest one of the peer with the most, but one for which the handler has
+// called [Known] only if there are no others.
 func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patience time.Duration, bounds Bounds, ready func(address string), handler http.Handler) error {
 	return serveTCP(ctx, l, log, ready, func(ctx context.Context, listener net.Listener) error {
 		server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
 		leaving := make(chan struct{})
 		server.RegisterOnShutdown(func() { close(leaving) })
+		server.ConnContext = withPlace
 		server.BaseContext = func(net.Listener) context.Context {
 			return context.WithValue(context.Background(), leavingKey{}, leaving)
 		}

@@ -25,7 +25,7 @@ func FuzzSocketRequest(f *testing.F) {
 		if q.ID == "" || len(q.ID) > 128 {
 			t.Fatalf("id %q", q.ID)
 		}
-		r, err := http.NewRequest(q.Method, q.Path, nil) //nolint:noctx // it is not sent
+		r, err := http.NewRequest(q.Method, q.Path, nil)
 		if err != nil {
 			return
 		}

@@ -15,11 +15,13 @@ const name = "api"
 
 // Kind is the kind of front for programs that speak HTTP.
 var Kind = kind.FrontOf[Settings]{
-	Key:      name,
-	Defaults: func() *Settings { return &Settings{Bounds: kind.DefaultBounds, RequestTimeout: 30 * time.Second, Events: defaultEvents} },
-	Ways:     config.Listens{Transports: []string{"tcp", "tls"}, Port: "8880", TLSPort: "8843", NoLogin: true},
-	Check:    (*Settings).check,
-	Build:    build,
+	Key: name,
+	Defaults: func() *Settings {
+		return &Settings{Bounds: kind.DefaultBounds, RequestTimeout: 30 * time.Second, Events: defaultEvents}
+	},
+	Ways:  config.Listens{Transports: []string{"tcp", "tls"}, Port: "8880", TLSPort: "8843", NoLogin: true},
+	Check: (*Settings).check,
+	Build: build,
 }.Kind()
 
 // Settings are the settings under the key api.

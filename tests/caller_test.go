@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/tr87proxy/tr87proxy/tests/openapi"
 )
 
 // web asks the HTTP front at a port of this machine. headers are pairs.
@@ -25,7 +27,8 @@ func web(t *testing.T, port int, method, path, body string, headers ...string) (
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	res, err := http.DefaultClient.Do(req)
+	client := http.Client{Transport: &openapi.Transport{Fault: func(err error) { t.Error(err) }}}
+	res, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

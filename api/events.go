@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -212,9 +213,13 @@ func isUpgrade(r *http.Request) bool {
 // eventsPath is the path of the streams.
 const eventsPath = "/v1/events"
 
-// lineOf returns an event as Server-Sent Events have it.
-func lineOf(e record.Event) []byte {
-	return fmt.Appendf(nil, "id: %d\ndata: %s\n\n", e.Seq, e.Data)
+// appendLine appends an event as Server-Sent Events have it.
+func appendLine(b []byte, e record.Event) []byte {
+	b = append(b, "id: "...)
+	b = strconv.AppendUint(b, e.Seq, 10)
+	b = append(b, "\ndata: "...)
+	b = append(b, e.Data...)
+	return append(b, "\n\n"...)
 }
 
 // placeOf returns where the client of a request comes in.

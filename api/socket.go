@@ -49,6 +49,7 @@ const (
 type socket struct {
 	server  *Server
 	conn    *websocket.Conn
+	wire    *wire // below conn; nil: the proxy has dialled
 	client  *client
 	xml     bool
 	dialled *outbound     // nil: the client has opened it
@@ -107,7 +108,8 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, who caller) {
 		fail(w, streaming(err))
 		return
 	}
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	k.wire = &wire{}
+	conn, err := websocket.Accept(takeOver{w, k.wire}, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{protocolXML, protocolEvents},
 		InsecureSkipVerify: true, // cors has decided about pages
 	})

@@ -48,7 +48,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Accel-Buffering", "no") // some proxies keep the stream back otherwise
 	write := func(data []byte) bool {
 		_ = out.SetWriteDeadline(time.Now().Add(writeTime))
-		if _, err := w.Write(data); err != nil {
+		if _, err := w.Write(data); err != nil { //nolint:gosec // it is no page
 			return false
 		}
 		return out.Flush() == nil
@@ -60,6 +60,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	valid, beat := time.NewTicker(validInterval), time.NewTimer(beatInterval)
 	defer valid.Stop()
 	defer beat.Stop()
+	var lines []byte
 	for looked := time.Now(); ; {
 		if time.Since(looked) >= validInterval { // also of a client that is never done with what there is
 			if looked = time.Now(); c.over() != nil || !c.who.valid() {
@@ -68,24 +69,26 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 		}
 		events, err := sub.Next(eventsAtOnce)
 		if errors.Is(err, record.ErrSlow) {
-			write(lineOf(sub.Slow()))
+			write(appendLine(nil, sub.Slow()))
 		}
 		if err != nil {
 			return
 		}
-		for _, e := range events {
-			if !write(lineOf(e)) {
+		if len(events) > 0 {
+			lines = lines[:0]
+			for _, e := range events {
+				lines = appendLine(lines, e)
+			}
+			if !write(lines) {
 				return
 			}
-		}
-		if len(events) > 0 {
 			beat.Reset(beatInterval)
 			continue
 		}
 		select {
 		case <-woken:
 		case <-beat.C:
-			if !write(lineOf(sub.Heartbeat())) {
+			if !write(appendLine(nil, sub.Heartbeat())) {
 				return
 			}
 			beat.Reset(beatInterval)

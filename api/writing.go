@@ -49,10 +49,15 @@ func (k *socket) write() {
 		out := k.out
 		k.out, k.octets, k.again = nil, 0, false
 		k.mu.Unlock()
-		for _, data := range out {
-			if !k.put(data) {
-				return
+		if len(out) > 0 && !k.together(func() error {
+			for _, data := range out {
+				if err := k.put(data); err != nil {
+					return err
+				}
 			}
+			return nil
+		}) {
+			return
 		}
 		wrote, ok := k.writeEvents()
 		if !ok {
@@ -83,7 +88,7 @@ func (k *socket) writeEvents() (wrote, ok bool) {
 	}
 	switch {
 	case errors.Is(err, record.ErrSlow):
-		k.put(stream.Slow().Data)
+		_ = k.put(stream.Slow().Data) // the stream ends in any case
 		k.close(statusSlow, err.Error())
 		return false, false
 	case err != nil:
@@ -92,13 +97,18 @@ func (k *socket) writeEvents() (wrote, ok bool) {
 	case k.beat.Swap(false) && len(list) == 0:
 		list = append(list, stream.Heartbeat())
 	}
-	for _, e := range list {
-		if !k.put(e.Data) {
-			return false, false
-		}
-		k.sent.Store(e.Seq)
+	if len(list) == 0 {
+		return false, true
 	}
-	return len(list) > 0, true
+	return true, k.together(func() error {
+		for _, e := range list {
+			if err := k.put(e.Data); err != nil {
+				return err
+			}
+			k.sent.Store(e.Seq)
+		}
+		return nil
+	})
 }
 
 // current returns the stream, after it has begun or begun anew.
@@ -129,15 +139,30 @@ func (k *socket) current() (*record.Subscription, error) {
 	return next, err
 }
 
-// put writes a message. The pulse cuts the connection if that takes too long.
-func (k *socket) put(data []byte) bool {
-	now := time.Now().UnixNano()
-	k.since.Store(now)
-	err := k.conn.Write(context.Background(), websocket.MessageText, data)
-	k.since.Store(0)
-	k.last.Store(now)
+// together has the messages that a function writes leave in as few writes as possible. It returns false after an error.
+func (k *socket) together(write func() error) bool {
+	k.wire.hold()
+	err := write()
+	if left := k.timed(k.wire.release); err == nil {
+		err = left
+	}
 	if err != nil {
 		k.end() // the reading goroutine ends, too
 	}
 	return err == nil
+}
+
+// put writes a message.
+func (k *socket) put(data []byte) error {
+	return k.timed(func() error { return k.conn.Write(context.Background(), websocket.MessageText, data) })
+}
+
+// timed writes to the connection. The pulse cuts the connection if that takes too long.
+func (k *socket) timed(write func() error) error {
+	now := time.Now().UnixNano()
+	k.since.Store(now)
+	err := write()
+	k.since.Store(0)
+	k.last.Store(now)
+	return err
 }

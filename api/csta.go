@@ -65,6 +65,9 @@ func (s *Server) csta(ctx context.Context, in *WithBody, parse func([]byte) (*ua
 	if err != nil {
 		return nil, unread(err)
 	}
+	if req.Kind() != uacsta.Request {
+		return nil, problem(http.StatusUnprocessableEntity, "%s is no request", req.Name())
+	}
 	if in.DryRun {
 		return json.Marshal(outlook(c, req))
 	}

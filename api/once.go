@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"io"
 	"net/http"
 	"sync"
@@ -77,6 +78,9 @@ func (s *Server) once(next http.Handler) http.Handler {
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		k := key{c.session.Identity().Name, names[0]}
+		if c.who.reach != proxy.ReachPolicy { // the response to a client that controls is not for one that only observes
+			k.who += " (observes)"
+		}
 		sum := sha256.Sum256(append([]byte(r.Method+" "+r.URL.String()+"\n"), body...))
 		entry, first, p := s.keys.claim(k, sum, time.Now())
 		switch {

@@ -272,6 +272,9 @@ func (s *Server) request(ctx context.Context, c *client, a *action, in *actionIn
 		}
 		fields[member] = value
 	}
+	if err := a.complete(fields); err != nil {
+		return nil, err
+	}
 	document, err := json.Marshal(map[string]any{a.service: fields})
 	if err != nil {
 		return nil, problem(http.StatusBadRequest, "the body is no JSON object: %v", err)
@@ -281,6 +284,27 @@ func (s *Server) request(ctx context.Context, c *client, a *action, in *actionIn
 		return nil, unread(err)
 	}
 	return req, nil
+}
+
+// complete refuses a request without a member that CSTA requires.
+func (a *action) complete(fields map[string]json.RawMessage) error {
+	required, _ := uacsta.JSONSchema(a.service)["required"].([]string)
+	for _, member := range required {
+		if _, given := fields[member]; given {
+			continue
+		}
+		short := member
+		switch member {
+		case a.to:
+			short = "to (" + member + ")"
+		case a.by:
+			short = "by (" + member + ")"
+		}
+		p := problem(http.StatusUnprocessableEntity, "%s is missing; docs/csta/%s.md and /openapi.json say what it is", short, a.service)
+		p.CSTA = &Refusal{string(uacsta.Operation), uacsta.InvalidParameterValue}
+		return p
+	}
+	return nil
 }
 
 // shorthand moves the members that people write into those of CSTA.

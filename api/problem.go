@@ -104,6 +104,9 @@ func failure(status int, message string, errs ...error) huma.StatusError {
 			p.Errors = append(p.Errors, err.Error())
 		}
 	}
+	if len(p.Errors) > 0 { // "validation failed" says nothing
+		p.Detail = strings.Join(p.Errors, "; ")
+	}
 	return p
 }
 

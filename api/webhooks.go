@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	record "github.com/tr87proxy/tr87proxy/api/events"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/eventlog"
 	"github.com/tr87proxy/tr87proxy/internal/webhook"
@@ -35,10 +36,27 @@ type webhooks struct {
 func checkHooks(hooks []webhook.Hook, s *config.Section) {
 	for i := range hooks {
 		hooks[i].Check(func(key, text string) { s.Fault(fmt.Sprintf("webhooks[%d].%s", i, key), text) })
+		if kind := unknownType(hooks[i].Types); kind != "" {
+			s.Fault(fmt.Sprintf("webhooks[%d].types", i), noType(kind))
+		}
 		if slices.ContainsFunc(hooks[:i], func(h webhook.Hook) bool { return h.Name == hooks[i].Name }) {
 			s.Fault(fmt.Sprintf("webhooks[%d].name", i), "is there twice")
 		}
 	}
+}
+
+// unknownType returns the first of some types of events that there is not; "" if there are all.
+func unknownType(types []string) string {
+	for _, kind := range types {
+		if _, known := slices.BinarySearch(record.Types(), kind); !known {
+			return kind
+		}
+	}
+	return ""
+}
+
+func noType(kind string) string {
+	return fmt.Sprintf("has %.64q, which is no type of event; write for example delivered, established or connectionCleared", kind)
 }
 
 // newWebhooks returns the sender of webhooks: those of the configuration, and those that were added before.
@@ -191,7 +209,7 @@ func (s *Server) describeWebhooks() {
 			if err != nil {
 				return nil, ofHook(err)
 			}
-			return &body[DeadLetters]{DeadLetters{slices.Concat([]webhook.Letter{}, letters)}}, nil
+			return &body[DeadLetters]{DeadLetters{append([]webhook.Letter{}, letters...)}}, nil
 		})
 	huma.Register(s.api, op("replayDeadLetter", http.MethodPost, "/v1/webhooks/{name}/dead/{letter}/replay", "Deliver an event once more", http.StatusNoContent),
 		managing(s, func(ctx context.Context, owner string, in *letterPath) error {
@@ -254,6 +272,9 @@ func (s *Server) addWebhook(ctx context.Context, in *struct{ Body Webhook }) (*c
 				written = v.Device
 			}
 			h.Devices = append(h.Devices, written)
+		}
+		if kind := unknownType(h.Types); kind != "" {
+			return problem(http.StatusUnprocessableEntity, "types %s", noType(kind))
 		}
 		made, err = s.webhooks.Add(h)
 		return err

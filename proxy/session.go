@@ -50,6 +50,7 @@ type Opening struct {
 	NoLogin  bool            // its protocol has no application sessions: Sessions holds, whatever Config.Modes says
 	Place    func() Place    // where it comes in now; nil: not known
 	Reach    Reach           // what it may do, beside policy
+	Plain    bool            // the client gets all numbers in their canonical form, however it writes them
 	Valid    func() bool     // reports whether the front would still give the client this identity; nil: always
 	Until    time.Time       // when the session closes, because the identification ends; the zero time: never
 }
@@ -69,6 +70,7 @@ type Session struct {
 	names  []string
 	mode   SessionMode
 	reach  Reach
+	plain  bool
 	fixed  bool // the mode holds, whatever the rules say
 	place  func() Place
 	since  time.Time
@@ -120,7 +122,7 @@ const (
 func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
 		mu:    lock{rank: ofSession},
-		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, names: o.Names, mode: o.Sessions, fixed: o.NoLogin, reach: o.Reach, place: o.Place,
+		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, names: o.Names, mode: o.Sessions, fixed: o.NoLogin, reach: o.Reach, plain: o.Plain, place: o.Place,
 		since: time.Now(), still: o.Valid,
 		namespace: uacsta.NamespaceED3, spelling: map[string]spelling{}, monitors: map[string]*clientMonitor{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{},
@@ -219,6 +221,9 @@ func (s *Session) mayBy(r *rules, action policy.Action, device policy.Number) bo
 // learn remembers how the client writes a device, so that the client gets it back character by
 // character.
 func (s *Session) learn(device policy.Number, written spelling) {
+	if s.plain {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before, known := s.spelling[device.String()]

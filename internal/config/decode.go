@@ -140,9 +140,31 @@ func (d *document) value(n *yaml.Node, v reflect.Value, path string) {
 			d.value(item, list.Index(i), fmt.Sprintf("%s[%d]", path, i))
 		}
 		v.Set(list)
+	case reflect.Map: // of names that people choose, each with a text
+		d.names(n, v, path)
 	default:
 		d.scalar(n, v, path)
 	}
+}
+
+// names fills a map of texts.
+func (d *document) names(n *yaml.Node, v reflect.Value, path string) {
+	if n.Kind != yaml.MappingNode {
+		d.fault(path, "must be keys with values: one on each line, or {in: braces}")
+		return
+	}
+	all := reflect.MakeMap(v.Type())
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, at := n.Content[i], path+"."+n.Content[i].Value
+		name, value := reflect.ValueOf(key.Value), reflect.New(v.Type().Elem()).Elem()
+		if key.Kind != yaml.ScalarNode || all.MapIndex(name).IsValid() {
+			d.fault(at, "must be there once only, and be text")
+			continue
+		}
+		d.value(n.Content[i+1], value, at)
+		all.SetMapIndex(name, value)
+	}
+	v.Set(all)
 }
 
 // fields maps keys to the struct fields for their values.

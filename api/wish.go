@@ -105,7 +105,7 @@ func subscriptionIn(body []byte) (in Subscription, err error) {
 
 // wish checks what a client asks for.
 func (c *client) wish(in Subscription) (record.Wish, error) {
-	want := record.Wish{Who: c.session.Identity().Name, Link: in.Link, Snapshot: in.Snapshot, Spelled: map[string]string{}, May: c.session.MayObserve}
+	want := record.Wish{Who: c.session.Identity().Name, Link: in.Link, Snapshot: in.Snapshot, May: c.session.MayObserve}
 	if len(in.Devices) > maxWished {
 		return want, problem(http.StatusUnprocessableEntity, "at most %d devices and patterns; a pattern such as 10* stands for many", maxWished)
 	}
@@ -127,6 +127,9 @@ func (c *client) wish(in Subscription) (record.Wish, error) {
 			continue
 		}
 		if want.Devices = append(want.Devices, view.Device); text != view.Device {
+			if want.Spelled == nil {
+				want.Spelled = map[string]string{}
+			}
 			want.Spelled[view.Device] = text
 		}
 	}

@@ -41,10 +41,10 @@ type Recorder struct {
 	watches  map[string]*watch // by device
 	refs     map[string]*watch // by cross reference
 	patterns map[string]*pattern
-	fresh    bool            // some of them are new
-	shares   map[string]int  // how many of them clients want
-	listed   map[string]bool // devices that the links have, if there are patterns
-	listing  bool            // the links are being asked
+	fresh    bool                      // some of them are new
+	shares   map[string]map[string]int // those that clients want, by client and pattern: how often
+	listed   map[string]bool           // devices that the links have, if there are patterns
+	listing  bool                      // the links are being asked
 	segments map[string]func(*uacsta.Message)
 	links    map[string]proxy.LinkStatus
 	up       bool // one of them is
@@ -64,7 +64,7 @@ func New(cfg Config) *Recorder {
 	}
 	r := &Recorder{
 		cfg: cfg, log: share.Quiet(cfg.Log), over: make(chan struct{}),
-		watches: map[string]*watch{}, refs: map[string]*watch{}, patterns: map[string]*pattern{}, shares: map[string]int{}, segments: map[string]func(*uacsta.Message){},
+		watches: map[string]*watch{}, refs: map[string]*watch{}, patterns: map[string]*pattern{}, shares: map[string]map[string]int{}, segments: map[string]func(*uacsta.Message){},
 	}
 	r.box.wake = make(chan struct{}, 1)
 	r.hub.init(cfg.Events)

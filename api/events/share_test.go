@@ -37,4 +37,9 @@ func TestPatternShares(t *testing.T) {
 	if _, err = want("bob", 1); err != nil {
 		t.Error(err)
 	}
+	for n := range 2 * MostPatterns { // many streams of one pattern are one share
+		if _, err := w.recorder.Want(t.Context(), "carol", nil, []string{"*"}); err != nil {
+			t.Fatal(n, err)
+		}
+	}
 }

@@ -33,7 +33,7 @@ func (s *Subscription) spellCalls(calls []Call) []Call {
 
 // written returns the data of an event with the devices as the subscriber writes them.
 func (s *Subscription) written(e eventlog.Entry) []byte {
-	if e.Device == "" || !s.names(e.Data) {
+	if e.Device == "" || !s.spelledIn(e.Data) {
 		return e.Data
 	}
 	if e.Kind == Snapshot {
@@ -60,8 +60,8 @@ func (s *Subscription) written(e eventlog.Entry) []byte {
 	return encode(h)
 }
 
-// names reports whether data may have a device that the subscriber writes in another way.
-func (s *Subscription) names(data []byte) bool {
+// spelledIn reports whether data may have a device that the subscriber writes in another way.
+func (s *Subscription) spelledIn(data []byte) bool {
 	for device := range s.want.Spelled {
 		if bytes.Contains(data, []byte(device)) {
 			return true

@@ -38,7 +38,7 @@ type Event struct {
 type Subscription struct {
 	recorder *Recorder
 	want     Wish
-	devices  map[string]bool // of want
+	devices  map[string]bool // of want; nil: they are few
 	release  func()
 
 	// of the goroutine that calls Next
@@ -92,9 +92,12 @@ func (r *Recorder) Prepare(ctx context.Context, want Wish) (*Subscription, error
 		release()
 		return nil, ctx.Err()
 	}
-	s := &Subscription{recorder: r, want: want, devices: map[string]bool{}, release: release, asleep: true}
-	for _, device := range want.Devices {
-		s.devices[device] = true
+	s := &Subscription{recorder: r, want: want, release: release, asleep: true}
+	if len(want.Devices) > fewDevices {
+		s.devices = map[string]bool{}
+		for _, device := range want.Devices {
+			s.devices[device] = true
+		}
 	}
 	r.hub.add(1)
 	return s, nil
@@ -119,7 +122,7 @@ func (s *Subscription) Begin(ctx context.Context, after *uint64) error {
 		if !s.matches(w.device) {
 			return
 		}
-		if w.state != live && s.devices[w.device] {
+		if w.state != live && s.names(w.device) {
 			waiting = append(waiting, s.spell(w.device))
 		}
 		if s.want.Snapshot && from == nil && len(w.calls) > 0 {
@@ -313,8 +316,19 @@ func (s *Subscription) wants(e eventlog.Entry) bool {
 	return s.matches(e.Device) && (len(s.want.Types) == 0 || slices.Contains(s.want.Types, e.Kind)) && (s.want.Link == "" || linkOf(e.Data) == s.want.Link)
 }
 
+// fewDevices are searched one by one: a map would take more memory.
+const fewDevices = 8
+
+// names reports whether the subscriber asks for a device by its number.
+func (s *Subscription) names(device string) bool {
+	if s.devices == nil {
+		return slices.Contains(s.want.Devices, device)
+	}
+	return s.devices[device]
+}
+
 func (s *Subscription) matches(device string) bool {
-	return device == "" || s.devices[device] || len(s.want.Patterns) > 0 && policy.MatchDevice(s.want.Patterns, device)
+	return device == "" || s.names(device) || len(s.want.Patterns) > 0 && policy.MatchDevice(s.want.Patterns, device)
 }
 
 // appendEvent appends an event, if the subscriber may get it.

@@ -56,8 +56,8 @@ func (r *Recorder) want(ctx context.Context, who string, devices, patterns []str
 				p.wanted--
 				p.left = now
 			}
-			if r.shares[who] -= len(globs); r.shares[who] == 0 {
-				delete(r.shares, who)
+			for _, p := range globs {
+				r.giveBack(who, p.text)
 			}
 			r.keep()
 		})
@@ -85,7 +85,7 @@ func (r *Recorder) want(ctx context.Context, who string, devices, patterns []str
 		}
 		for _, text := range patterns {
 			var p *pattern
-			if who == "" || r.shares[who] < MostPatterns {
+			if share := r.shares[who]; who == "" || share[text] > 0 || len(share) < MostPatterns {
 				p = r.matching(text)
 			}
 			if p == nil {
@@ -93,7 +93,10 @@ func (r *Recorder) want(ctx context.Context, who string, devices, patterns []str
 				break
 			}
 			p.wanted++
-			r.shares[who]++
+			if r.shares[who] == nil {
+				r.shares[who] = map[string]int{}
+			}
+			r.shares[who][text]++
 			globs = append(globs, p)
 		}
 		r.cover()
@@ -111,6 +114,17 @@ func (r *Recorder) want(ctx context.Context, who string, devices, patterns []str
 		return nil, nil, full
 	}
 	return done, release, nil
+}
+
+// giveBack takes one pattern out of the share of a client.
+func (r *Recorder) giveBack(who, text string) {
+	share := r.shares[who]
+	if share[text]--; share[text] > 0 {
+		return
+	}
+	if delete(share, text); len(share) == 0 {
+		delete(r.shares, who)
+	}
 }
 
 // matching returns a pattern, which cover begins to watch if it is new; nil if there are too many that somebody wants.

@@ -6,11 +6,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"github.com/tr87proxy/tr87proxy/proxy"
 	"io"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
 // A client that has not got the response of a request repeats it with the same Idempotency-Key, and gets the response of

@@ -78,7 +78,7 @@ func TestSimulateUsage(t *testing.T) {
 		"simulate mxone --listen 127.0.0.1:5062":           "where 3 are needed",
 		"simulate md110 --allow everybody":                 "such as 10.1.1.0/24",
 		"simulate avaya":                                   "unknown command",
-		"simulate hipath --listen 192.0.2.1":               "is the port taken",
+		"simulate hipath --listen 192.0.2.1":               "is a port taken",
 	} {
 		out, status := command(t, strings.Fields(line)...)
 		if status == 0 || !strings.Contains(out, want) {

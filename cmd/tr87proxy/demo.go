@@ -37,7 +37,7 @@ register them, and controls a call between them.`,
   tr87proxy demo --once
   tr87proxy demo --phones
   tr87proxy demo --port 15062      if 5062 is taken
-  curl http://127.0.0.1:8880/v1/devices`,
+  tr87proxy demo --api 127.0.0.1:18880    if 8880 is taken`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if port == 0 && !once {
 				port = 5062

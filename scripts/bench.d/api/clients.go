@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -180,9 +181,11 @@ func (c *client) got(data []byte) {
 	}
 	device := valueOf(data, deviceKey)
 	if bytes.Contains(data, deliveredKey) && len(device) == 5 && device[0] == '2' {
-		pair := 0
-		_, _ = fmt.Sscan(string(device[1:]), &pair)
-		if at := c.all.placed[pair%len(c.all.placed)].Load(); at != 0 {
+		pair, err := strconv.Atoi(string(device[1:]))
+		if err != nil || pair >= len(c.all.placed) {
+			return
+		}
+		if at := c.all.placed[pair].Load(); at != 0 {
 			c.since = append(c.since, int32((now.UnixNano()-at)/1000))
 		}
 	}

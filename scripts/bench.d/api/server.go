@@ -42,7 +42,7 @@ func startProxy(ctx context.Context, s *setting) (*server, error) {
 		fmt.Fprintf(&extensions, "  - {number: %q}\n  - {number: %q, answer-after: 20ms}\n", caller(pair), callee(pair))
 	}
 	config := fmt.Sprintf(`
-log: {level: warn}
+log: {level: error}
 demo: true
 sip: {listen: [{transport: udp, address: "127.0.0.1:%d"}]}
 xml: {listen: []}

@@ -17,12 +17,13 @@ type action struct {
 	last    string // the last part of the path
 	service string
 	method  string
-	call    bool   // the path names a call at a device; else a device
-	object  string // the member of the request that the path gives: a connection or a device
-	other   string // the member for the second connection, which with gives; "": none
-	by      string // the member for the device that does it, which by gives; "": none
-	to      string // the member for the only destination, which to gives; "": none
-	many    bool   // that member is a list
+	call    bool     // the path names a call at a device; else a device
+	object  string   // the member of the request that the path gives: a connection or a device
+	other   string   // the member for the second connection, which with gives; "": none
+	by      string   // the member for the device that does it, which by gives; "": none
+	needs   []string // the members that CSTA requires
+	to      string   // the member for the only destination, which to gives; "": none
+	many    bool     // that member is a list
 }
 
 // path returns the path of the action.
@@ -66,6 +67,7 @@ func makeActions() []*action {
 		}
 		connections, devices := among(uacsta.ConnectionsOf(service)), among(uacsta.DevicesOf(service))
 		a := &action{service: service, method: http.MethodPost}
+		a.needs, _ = uacsta.JSONSchema(service)["required"].([]string)
 		switch {
 		case len(connections) > 0:
 			a.call, a.object = true, connections[0]

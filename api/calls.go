@@ -3,10 +3,8 @@ package api
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -208,18 +206,6 @@ func number(d *uacsta.ExtendedDeviceID) string {
 		return ""
 	}
 	return d.Device.ID
-}
-
-// hexPrefix is before digits that stand for octets which are no text.
-const hexPrefix = "hex:"
-
-// dataOf is the reverse of record.Text: what it returns is in hexadecimal digits.
-func dataOf(text string) (string, bool) {
-	if digits, ok := strings.CutPrefix(text, hexPrefix); ok {
-		_, err := hex.DecodeString(digits)
-		return strings.ToLower(digits), err == nil
-	}
-	return hex.EncodeToString([]byte(text)), true
 }
 
 // statesOf are the states of a connection in which ECMA-269 clause 17 lets a service act on it. Other services are

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -20,22 +21,19 @@ func (s *Server) describeCSTA() {
 			"docs/csta has a page for each request. Requests that open something that sends events need a WebSocket (/v1/events).",
 	}
 	huma.Register(s.api, bounded(op), func(ctx context.Context, in *WithBody) (*huma.StreamResponse, error) {
-		ctx, cancel := s.patience(ctx)
 		kind, _, err := mime.ParseMediaType(in.ContentType)
-		if err != nil {
-			cancel()
+		if err != nil || kind != typeJSON && !isXML(kind) {
 			return nil, problem(http.StatusUnsupportedMediaType, "write Content-Type: application/json, or application/xml")
 		}
+		ctx, cancel := s.patience(ctx)
 		if isXML(kind) && !in.DryRun {
 			return &huma.StreamResponse{Body: func(h huma.Context) {
 				defer cancel()
-				s.answerXML(ctx, h, in.RawBody)
+				_, w := humago.Unwrap(h)
+				answerXML(ctx, w, in.RawBody)
 			}}, nil
 		}
 		defer cancel()
-		if kind != typeJSON && !isXML(kind) {
-			return nil, problem(http.StatusUnsupportedMediaType, "write Content-Type: application/json, or application/xml")
-		}
 		parse := uacsta.ParseJSON
 		if isXML(kind) {
 			parse = uacsta.Parse
@@ -97,22 +95,14 @@ func (c *client) alone(req *uacsta.Message) error {
 }
 
 // answerXML carries out a request in CSTA-XML. The response to one that is refused is CSTA-XML, too.
-func (s *Server) answerXML(ctx context.Context, h huma.Context, document []byte) {
+func answerXML(ctx context.Context, w http.ResponseWriter, document []byte) {
 	c := clientOf(ctx)
 	write := func(status int, m *uacsta.Message) {
-		h.SetHeader("Content-Type", "application/xml")
-		h.SetStatus(status)
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(status)
 		if m != nil {
-			_, _ = h.BodyWriter().Write(m.Bytes())
+			_, _ = w.Write(m.Bytes()) // the client may have left
 		}
-	}
-	refuse := func(p *Problem) {
-		for name, values := range p.GetHeaders() {
-			h.SetHeader(name, values[0])
-		}
-		h.SetHeader("Content-Type", p.ContentType(""))
-		h.SetStatus(p.Status)
-		_ = json.NewEncoder(h.BodyWriter()).Encode(p)
 	}
 	req, err := uacsta.Parse(document)
 	var unclear *uacsta.Unclear
@@ -124,15 +114,15 @@ func (s *Server) answerXML(ctx context.Context, h huma.Context, document []byte)
 		case m := <-answer:
 			write(http.StatusUnprocessableEntity, m)
 		case <-ctx.Done():
-			refuse(explained(ctx.Err()))
+			fail(w, explained(ctx.Err()))
 		}
 		return
 	case err != nil:
-		refuse(unread(err))
+		fail(w, unread(err))
 		return
 	}
 	if err := c.alone(req); err != nil {
-		refuse(explained(err))
+		fail(w, explained(err))
 		return
 	}
 	edition := req.Edition()
@@ -142,7 +132,7 @@ func (s *Server) answerXML(ctx context.Context, h huma.Context, document []byte)
 	case errors.As(err, &refusal):
 		write(ofCSTA(refusal).Status, uacsta.ErrorMessage(refusal, edition))
 	case err != nil:
-		refuse(explained(err))
+		fail(w, explained(err))
 	default:
 		write(http.StatusOK, res)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -32,6 +31,8 @@ type Device struct {
 	Agents         []Agent `json:"agents,omitempty"`
 
 	Telephones []Telephone `json:"telephones,omitempty" doc:"the telephones that have registered for it at the built-in switch"`
+
+	services []string // that the device supports and the client may use
 }
 
 // Telephone is a telephone behind a device.
@@ -67,7 +68,7 @@ type DeviceList struct {
 }
 
 type listInput struct {
-	Filter  string `query:"filter" doc:"patterns of devices, separated by commas" example:"1*,20[0-9]"`
+	Filter  string `query:"filter" doc:"patterns of devices, separated by commas" example:"1*,200-299"`
 	Kind    string `query:"kind" doc:"only devices of this category"`
 	Page    string `query:"page" doc:"next of the page before"`
 	Limit   int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
@@ -89,7 +90,7 @@ func (s *Server) describeDevices() {
 	}, func(ctx context.Context, in *devicePath) (*body[Device], error) {
 		ctx, cancel := s.patience(ctx)
 		defer cancel()
-		d, err := s.device(ctx, clientOf(ctx), in.Device)
+		d, err := s.device(clientOf(ctx), in.Device)
 		if err != nil {
 			return nil, s.explain(ctx, in.Device, err)
 		}
@@ -126,7 +127,7 @@ func (s *Server) listDevices(ctx context.Context, in *listInput) (*body[DeviceLi
 			out.Next = all[from+i-1].DeviceID.ID
 			break
 		}
-		d, err := s.device(ctx, c, item.DeviceID.ID)
+		d, err := s.device(c, item.DeviceID.ID)
 		if err != nil {
 			continue // it has gone
 		}
@@ -137,20 +138,6 @@ func (s *Server) listDevices(ctx context.Context, in *listInput) (*body[DeviceLi
 		out.Devices = append(out.Devices, d)
 	}
 	return &body[DeviceList]{out}, nil
-}
-
-// patterns reads a list of patterns of devices; "" is none.
-func patterns(text string) ([]string, error) {
-	if text == "" {
-		return nil, nil
-	}
-	list := strings.Split(text, ",")
-	for _, p := range list {
-		if !policy.ValidDevices(p) {
-			return nil, problem(http.StatusUnprocessableEntity, "%.64q is no pattern of devices; write for example 101, 1* or 20[0-9]", p)
-		}
-	}
-	return list, nil
 }
 
 // devices returns the devices that the client may observe and that match, ordered.
@@ -172,32 +159,41 @@ func (c *client) devices(ctx context.Context, category string, patterns []string
 }
 
 // device returns what the core knows of a device.
-func (s *Server) device(_ context.Context, c *client, number string) (Device, error) {
+func (s *Server) device(c *client, number string) (Device, error) {
 	v, err := c.view(number)
 	if err != nil {
 		return Device{}, err
 	}
-	d := Device{Device: number, Name: v.Name, Link: v.Link.Name, Available: v.Link.Up, Can: actionsOf(v.Features.Services)}
+	d := Device{Device: number, Name: v.Name, Link: v.Link.Name, Available: v.Link.Up, Can: actionsOf(v.Features.Services), services: v.Features.Services}
 	for _, t := range v.Telephones {
 		d.Telephones = append(d.Telephones, Telephone{t.Agent, t.Reachable})
 	}
 	return d, nil
 }
 
-// detail asks the switch for what else there is to say of a device. What it does not say is left out. The error is that of
-// a device that the switch does not have.
+// detail asks the switch for what else there is to say of a device, by the services that the client may use. What the
+// switch does not say is left out. The error is that of a device that it does not have.
 func (s *Server) detail(ctx context.Context, c *client, d *Device) error {
 	id := uacsta.Dev(d.Device)
+	ask := func(req, into any) error {
+		m := uacsta.Encode(req, uacsta.Edition6)
+		if !slices.Contains(d.services, m.Name()) {
+			return errUnasked
+		}
+		res, err := c.do(ctx, m)
+		if err != nil {
+			return err
+		}
+		return res.Decode(into)
+	}
 	if d.Kind == "" {
 		var info uacsta.GetLogicalDeviceInformationResponse
-		res, err := c.do(ctx, uacsta.GetLogicalDeviceInformation{Device: id})
+		err := ask(uacsta.GetLogicalDeviceInformation{Device: id}, &info)
 		var refusal *uacsta.Error
 		if errors.As(err, &refusal) && refusal.Value == uacsta.InvalidDeviceID {
 			return err
 		}
-		if err == nil && res.Decode(&info) == nil {
-			d.Kind = string(info.DeviceCategory)
-		}
+		d.Kind = string(info.DeviceCategory)
 	}
 	if calls, err := c.calls(ctx, d.Device); err == nil {
 		d.State = "idle"
@@ -214,7 +210,7 @@ func (s *Server) detail(ctx context.Context, c *client, d *Device) error {
 		}
 	}
 	var forwarding uacsta.GetForwardingResponse
-	if ask(ctx, c, uacsta.GetForwarding{Device: id}, &forwarding) {
+	if ask(uacsta.GetForwarding{Device: id}, &forwarding) == nil {
 		for _, f := range forwarding.ForwardingList {
 			to := ""
 			if f.ForwardDN != nil {
@@ -224,15 +220,15 @@ func (s *Server) detail(ctx context.Context, c *client, d *Device) error {
 		}
 	}
 	var quiet uacsta.GetDoNotDisturbResponse
-	if ask(ctx, c, uacsta.GetDoNotDisturb{Device: id}, &quiet) {
+	if ask(uacsta.GetDoNotDisturb{Device: id}, &quiet) == nil {
 		d.DoNotDisturb = &quiet.DoNotDisturbOn
 	}
 	var waiting uacsta.GetMessageWaitingIndicatorResponse
-	if ask(ctx, c, uacsta.GetMessageWaitingIndicator{Device: id}, &waiting) {
+	if ask(uacsta.GetMessageWaitingIndicator{Device: id}, &waiting) == nil {
 		d.MessageWaiting = &waiting.MessageWaitingOn
 	}
 	var agents uacsta.GetAgentStateResponse
-	if ask(ctx, c, uacsta.GetAgentState{Device: id}, &agents) {
+	if ask(uacsta.GetAgentState{Device: id}, &agents) == nil {
 		for _, a := range agents.AgentStateList {
 			entry := Agent{Agent: a.AgentID, LoggedOn: a.LoggedOnState, Groups: []AgentGroup{}}
 			for _, g := range a.AgentInfo {
@@ -248,11 +244,8 @@ func (s *Server) detail(ctx context.Context, c *client, d *Device) error {
 	return nil
 }
 
-// ask asks the switch; false if it does not say.
-func ask(ctx context.Context, c *client, req, into any) bool {
-	res, err := c.do(ctx, req)
-	return err == nil && res.Decode(into) == nil
-}
+// errUnasked is why a device is not asked.
+var errUnasked = errors.New("the device does not support the service, or the client may not use it")
 
 // explain converts an error about a device into a problem, with what the core knows about the device.
 func (s *Server) explain(ctx context.Context, device string, err error) error {

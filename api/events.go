@@ -35,13 +35,10 @@ type Events struct {
 var defaultEvents = Events{Entries: 100_000, Octets: 256 << 20, Age: 24 * time.Hour}
 
 // Check reports faults.
-func (e *Events) Check(s *config.Section, connections []Connection) {
+func (e *Events) Check(s *config.Section) {
 	s.Positive(map[string]int{"events.entries": e.Entries, "events.octets": e.Octets})
 	s.Longer(map[string]time.Duration{"events.age": e.Age})
 	s.Patterns("events.devices", e.Devices)
-	for i := range connections {
-		connections[i].check(fmt.Sprintf("connect[%d]", i), s)
-	}
 }
 
 // events is the streams of events of a server: the recorder, the log, and the WebSockets.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
@@ -41,7 +42,10 @@ type Settings struct {
 func (f *Settings) check(s *config.Section) {
 	f.Bounds.Check(s)
 	f.Identification.Check(s)
-	f.Events.Check(s, f.Connect)
+	f.Events.Check(s)
+	for i := range f.Connect {
+		f.Connect[i].check(fmt.Sprintf("connect[%d]", i), s)
+	}
 	checkHooks(f.Webhooks, s)
 	s.Longer(map[string]time.Duration{"request-timeout": f.RequestTimeout})
 }

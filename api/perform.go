@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,10 +8,10 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	record "github.com/tr87proxy/tr87proxy/api/events"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -211,8 +210,11 @@ func (s *Server) refusal(ctx context.Context, c *client, a *action, device, call
 			}
 		}
 	case http.StatusConflict, http.StatusNotFound:
-		calls, asked := s.callsAt(ctx, c, device)
-		if asked != nil || !a.call {
+		if !a.call {
+			break
+		}
+		calls, err := s.callsAt(ctx, c, device)
+		if err != nil {
 			break
 		}
 		i := slices.IndexFunc(calls, func(x Call) bool { return x.Call == call })
@@ -288,8 +290,7 @@ func (s *Server) request(ctx context.Context, c *client, a *action, in *actionIn
 
 // complete refuses a request without a member that CSTA requires.
 func (a *action) complete(fields map[string]json.RawMessage) error {
-	required, _ := uacsta.JSONSchema(a.service)["required"].([]string)
-	for _, member := range required {
+	for _, member := range a.needs {
 		if _, given := fields[member]; given {
 			continue
 		}
@@ -330,113 +331,10 @@ func shorthand(a *action, fields, given map[string]json.RawMessage) error {
 	if err != nil || correlator == "" {
 		return err
 	}
-	digits, ok := dataOf(correlator)
+	digits, ok := record.Digits(correlator)
 	if !ok {
-		return problem(http.StatusUnprocessableEntity, "correlator: what follows %s must be hexadecimal digits, two for each octet", hexPrefix)
+		return problem(http.StatusUnprocessableEntity, "correlator: what follows hex: must be hexadecimal digits, two for each octet")
 	}
 	given["correlatorData"] = json.RawMessage(`{"string":"` + digits + `"}`)
 	return nil
-}
-
-// text takes a string out of the members; "" if it is not there.
-func text(fields map[string]json.RawMessage, name string) (string, error) {
-	value, ok := fields[name]
-	if !ok {
-		return "", nil
-	}
-	delete(fields, name)
-	var s string
-	if json.Unmarshal(value, &s) != nil || s == "" {
-		return "", problem(http.StatusUnprocessableEntity, "%s must be a string that is not empty", name)
-	}
-	return s, nil
-}
-
-// pair returns which of two calls of a device is held and which is active. Without the second, it is the only other call
-// that fits.
-func (s *Server) pair(ctx context.Context, c *client, device, call, with string) (held, active string, err error) {
-	calls, err := c.calls(ctx, device)
-	if err != nil {
-		return "", "", s.explain(ctx, device, err)
-	}
-	holds := map[string]bool{}
-	for _, info := range calls {
-		holds[info.ConnectionIdentifier.CallID] = stateOf(info) == string(uacsta.Hold)
-	}
-	_, first := holds[call]
-	_, second := holds[with]
-	switch {
-	case !first, with != "" && !second:
-		missing := call
-		if first {
-			missing = with
-		}
-		return "", "", notFound(device, "device "+device+" has no call "+missing)
-	case with == "":
-		for other, is := range holds {
-			if other == call || is == holds[call] {
-				continue
-			}
-			if with != "" {
-				return "", "", conflict(device, "device "+device+" has several calls that fit: name one with \"with\"")
-			}
-			with = other
-		}
-		if with == "" {
-			return "", "", conflict(device, "device "+device+" has no second call: it takes one on hold and one that is not")
-		}
-	case holds[call] == holds[with]:
-		return "", "", conflict(device, "one of the two calls must be on hold, the other not")
-	}
-	if holds[call] {
-		return call, with, nil
-	}
-	return with, call, nil
-}
-
-func conflict(device, detail string) *Problem {
-	p := problem(http.StatusConflict, "%s", detail)
-	p.Device = device
-	return p
-}
-
-func notFound(device, detail string) *Problem {
-	p := problem(http.StatusNotFound, "%s", detail)
-	p.Device = device
-	return p
-}
-
-func quoted(text string) json.RawMessage {
-	data, _ := json.Marshal(text) // a string always encodes
-	return data
-}
-
-// membersOf reads the members of a JSON object. No body is an object without members; a member that is there twice is
-// refused.
-func membersOf(data []byte) (map[string]json.RawMessage, error) {
-	fields := map[string]json.RawMessage{}
-	if len(bytes.TrimSpace(data)) == 0 {
-		return fields, nil
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, problem(http.StatusBadRequest, "the body must be a JSON object")
-	}
-	for d.More() {
-		t, err := d.Token()
-		name, ok := t.(string)
-		var value json.RawMessage
-		if err != nil || !ok || d.Decode(&value) != nil {
-			return nil, problem(http.StatusBadRequest, "the body is no JSON")
-		}
-		if _, twice := fields[name]; twice {
-			return nil, problem(http.StatusBadRequest, "%.64q is there twice", name)
-		}
-		fields[name] = value
-	}
-	_, err := d.Token()
-	if _, more := d.Token(); err != nil || more == nil || strings.TrimSpace(string(data[d.InputOffset():])) != "" {
-		return nil, problem(http.StatusBadRequest, "the body is no JSON, or goes on after the object")
-	}
-	return fields, nil
 }

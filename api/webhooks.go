@@ -10,7 +10,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	record "github.com/tr87proxy/tr87proxy/api/events"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/eventlog"
 	"github.com/tr87proxy/tr87proxy/internal/webhook"
@@ -43,16 +42,6 @@ func checkHooks(hooks []webhook.Hook, s *config.Section) {
 			s.Fault(fmt.Sprintf("webhooks[%d].name", i), "is there twice")
 		}
 	}
-}
-
-// unknownType returns the first of some types of events that there is not; "" if there are all.
-func unknownType(types []string) string {
-	for _, kind := range types {
-		if _, known := slices.BinarySearch(record.Types(), kind); !known {
-			return kind
-		}
-	}
-	return ""
 }
 
 func noType(kind string) string {
@@ -261,8 +250,8 @@ func (s *Server) addWebhook(ctx context.Context, in *struct{ Body Webhook }) (*c
 		}
 		for _, written := range in.Body.Devices {
 			if isPattern(written) {
-				if !policy.ValidDevices(written) || written[0] == '/' || len(written) > 64 {
-					return problem(http.StatusUnprocessableEntity, "%.64q is no pattern of devices; write for example 10*, 10? or 200-299", written)
+				if err := checkPattern(written); err != nil {
+					return err
 				}
 			} else { // a number, which the client may write in its own way
 				v, err := clientOf(ctx).session.View(written)

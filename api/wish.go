@@ -11,7 +11,6 @@ import (
 	"unicode/utf8"
 
 	record "github.com/tr87proxy/tr87proxy/api/events"
-	"github.com/tr87proxy/tr87proxy/policy"
 )
 
 // Subscription is which events a stream has.
@@ -111,8 +110,8 @@ func (c *client) wish(in Subscription) (record.Wish, error) {
 	}
 	for _, text := range in.Devices {
 		if isPattern(text) {
-			if !policy.ValidDevices(text) || text[0] == '/' || len(text) > 64 {
-				return want, problem(http.StatusUnprocessableEntity, "%.64q is no pattern of devices; write for example 10*, 10? or 200-299", text)
+			if err := checkPattern(text); err != nil {
+				return want, err
 			}
 			want.Patterns = append(want.Patterns, text)
 			continue
@@ -136,10 +135,8 @@ func (c *client) wish(in Subscription) (record.Wish, error) {
 	if len(want.Patterns) > record.MostPatterns {
 		return want, problem(http.StatusUnprocessableEntity, "at most %d patterns; one such as 10* stands for many devices", record.MostPatterns)
 	}
-	for _, kind := range in.Types {
-		if _, known := slices.BinarySearch(record.Types(), kind); !known {
-			return want, problem(http.StatusUnprocessableEntity, "there is no type of events %.64q; the document /asyncapi.json lists them", kind)
-		}
+	if kind := unknownType(in.Types); kind != "" {
+		return want, problem(http.StatusUnprocessableEntity, "there is no type of events %.64q; the document /asyncapi.json lists them", kind)
 	}
 	want.Types = in.Types
 	if in.After != "" {
@@ -152,14 +149,14 @@ func (c *client) wish(in Subscription) (record.Wish, error) {
 	return want, nil
 }
 
-// isPattern reports whether a text is a pattern of devices, and no number.
-func isPattern(text string) bool {
-	if strings.ContainsAny(text, "*?/") {
-		return true
+// unknownType returns the first of some types of events that there is not; "" if there are all.
+func unknownType(types []string) string {
+	for _, kind := range types {
+		if _, known := slices.BinarySearch(record.Types(), kind); !known {
+			return kind
+		}
 	}
-	low, high, ok := strings.Cut(text, "-")
-	digits := func(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
-	return ok && len(low) == len(high) && digits(strings.TrimPrefix(low, "+")) && digits(strings.TrimPrefix(high, "+"))
+	return ""
 }
 
 // streaming converts an error of a stream of events into a problem.

@@ -115,6 +115,16 @@ func Text(digits string) string {
 	return hexPrefix + digits
 }
 
+// Digits is the reverse of [Text]: it returns the octets of a text in hexadecimal digits, and false if what follows the
+// prefix of octets is not such digits.
+func Digits(text string) (string, bool) {
+	if digits, ok := strings.CutPrefix(text, hexPrefix); ok {
+		_, err := hex.DecodeString(digits)
+		return strings.ToLower(digits), err == nil
+	}
+	return hex.EncodeToString([]byte(text)), true
+}
+
 // stamp writes a time as events have it.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -17,8 +14,8 @@ import (
 
 	record "github.com/tr87proxy/tr87proxy/api/events"
 	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
-	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/tls"
 )
@@ -52,24 +49,24 @@ func (c *Connection) check(at string, s *config.Section) {
 		s.Fault(at+".url", "must be the address of the application's WebSocket; write for example wss://crm.contoso.com/telephones")
 	case u.User != nil:
 		s.Fault(at+".url", "must be without name and password; use token-file or headers")
-	case u.Scheme == "ws" && !loopback(u.Hostname()):
+	case u.Scheme == "ws" && !config.Loopback(u.Hostname()):
 		s.Fault(at+".url", "must begin with wss: without TLS, everybody on the way could control telephones")
 	}
 	if c.As == "" {
 		s.Fault(at+".as", "must be the identity that grants and rules know; write for example crm")
 	}
-	s.OneOf(at+".scope", c.Scope, "", scopeObserve, scopeControl)
+	if c.Scope != "" {
+		s.OneOf(at+".scope", c.Scope, scopeObserve, scopeControl)
+	}
+	if kind := unknownType(c.Types); kind != "" {
+		s.Fault(at+".types", noType(kind))
+	}
 	s.Patterns(at+".devices", c.Devices)
 	for name := range c.Headers {
 		if strings.ContainsAny(name, " :\r\n") || name == "" {
 			s.Fault(at+".headers", "has a name that is no name of a header")
 		}
 	}
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Times of connections to applications.
@@ -111,29 +108,25 @@ func (s *Server) newOutbound(at string, c Connection) (*outbound, error) {
 
 // run connects again and again until ctx ends.
 func (o *outbound) run(ctx context.Context) {
-	for failures := 0; ; failures++ {
+	for wait := (gate.BackOff{First: firstBackOff, Most: longestBack}); ; {
 		began := time.Now()
-		err := o.once(ctx)
+		err := gate.Guard(o.server.log, "a connection to an application", func() error { return o.once(ctx) })
 		if ctx.Err() != nil {
 			return
 		}
 		if time.Since(began) > settledAfter {
-			failures = 0
+			wait.Reset()
 		}
-		pause := min(firstBackOff<<min(failures, 10), longestBack)
-		pause = pause/2 + rand.N(pause/2+1) //nolint:gosec // any spread will do
+		pause := wait.Next()
 		o.server.log.Warn("not connected to the application", "url", o.safe, "err", err, "retry", pause.Round(time.Millisecond))
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		if !gate.Sleep(ctx, pause) {
 			return
 		}
 	}
 }
 
 // once connects, and serves the connection until it ends.
-func (o *outbound) once(ctx context.Context) (err error) {
-	defer share.Survive(o.server.log, "a connection to an application", func(e error) { err = e })
+func (o *outbound) once(ctx context.Context) error {
 	who, err := o.caller(ctx)
 	if err != nil {
 		return err
@@ -142,7 +135,7 @@ func (o *outbound) once(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err = o.subscribe(k); err != nil {
+	if err := o.subscribe(k); err != nil {
 		k.finish(nil)
 		return err
 	}
@@ -179,12 +172,12 @@ func (o *outbound) dial(ctx context.Context) (*websocket.Conn, error) {
 	for name, value := range o.Headers {
 		header.Set(name, value)
 	}
-	if o.TokenFile != "" {
-		token, err := os.ReadFile(o.TokenFile)
-		if err != nil {
-			return nil, err
-		}
-		header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	token, err := kind.Secret("", o.TokenFile)
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		header.Set("Authorization", "Bearer "+token)
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()

@@ -107,6 +107,10 @@ func (w *webhooks) want(h *webhook.Hook) {
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		if !slices.ContainsFunc(w.All(), func(h webhook.Status) bool { return h.Owner == key[0] && h.Name == key[1] }) {
+			release() // it has been removed meanwhile
+			return
+		}
 		if w.wants[key] != nil {
 			w.wants[key]()
 		}

@@ -90,7 +90,7 @@ func (c *Config) checkListener(d *document, key string, l Listener, listens List
 	switch {
 	case err != nil:
 		d.fault(key+".address", "is neither host:port nor an address; write for example 0.0.0.0:5062 or [::]:5062")
-	case c.Demo && !loopback(host):
+	case c.Demo && !Loopback(host):
 		d.fault(key+".address", "must be on loopback, because demo mode lets everybody do everything; write 127.0.0.1 or remove demo")
 	}
 	if l.Transport != "tls" && l.Transport != "dtls" {

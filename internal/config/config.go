@@ -330,7 +330,7 @@ func (c *Config) check(d *document) {
 	if c.Operations.Address != "" {
 		if host, _, err := net.SplitHostPort(c.Operations.Address); err != nil {
 			d.fault("operations.address", "is not host:port; write for example 127.0.0.1:9062, or \"\" for none")
-		} else if !loopback(host) {
+		} else if !Loopback(host) {
 			d.fault("operations.address", "must be on loopback, because it has no authentication; write for example 127.0.0.1:9062")
 		}
 	}
@@ -356,7 +356,8 @@ func ParseNetwork(s string) (netip.Prefix, error) {
 	return netip.ParsePrefix(s)
 }
 
-func loopback(host string) bool {
+// Loopback reports whether a host is this machine, by its name or address.
+func Loopback(host string) bool {
 	if host == "localhost" {
 		return true
 	}

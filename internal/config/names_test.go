@@ -24,3 +24,17 @@ func TestNamesBelowKeys(t *testing.T) {
 		}
 	}
 }
+
+// Types of events that there are not are faults, wherever they stand.
+func TestTypesOfEvents(t *testing.T) {
+	for line, right := range map[string]bool{
+		`webhooks: [{name: z, url: "https://x.example/", types: [delivered]}]`: true,
+		`webhooks: [{name: z, url: "https://x.example/", types: [ringing]}]`:   false,
+		`connect: [{url: "wss://x.example/", as: crm, types: [delivered]}]`:    true,
+		`connect: [{url: "wss://x.example/", as: crm, types: [ringing]}]`:      false,
+	} {
+		if _, err := config.Parse("x", []byte(good+"api: {"+line+"}\n"), daemon.Kinds()); (err == nil) != right {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -53,7 +54,7 @@ var elsewhere = []string{
 }
 
 // actions are the services that act on a device or on a call at one, ordered by name. The others are for POST /v1/csta.
-var actions = makeActions()
+var actions = sync.OnceValue(makeActions)
 
 func makeActions() []*action {
 	var list []*action
@@ -121,7 +122,7 @@ func kebab(name string) string {
 // actionsOf returns the actions of services.
 func actionsOf(services []string) []string {
 	list := []string{}
-	for _, a := range actions {
+	for _, a := range actions() {
 		if slices.Contains(services, a.service) {
 			list = append(list, a.name)
 		}

@@ -223,7 +223,7 @@ var statesOf = map[string][]uacsta.LocalConnectionState{
 // possible returns the actions on a connection that the client may use, as the switch says or else by the state.
 func possible(info *uacsta.SnapshotDeviceResponseInfo, services []string) []string {
 	list := []string{}
-	for _, a := range actions {
+	for _, a := range actions() {
 		if !a.call || !slices.Contains(services, a.service) {
 			continue
 		}

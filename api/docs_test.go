@@ -62,7 +62,7 @@ func problemTable() string {
 func actionTable() string {
 	var b strings.Builder
 	b.WriteString("| action | request | short members | service |\n| --- | --- | --- | --- |\n")
-	for _, a := range actions {
+	for _, a := range actions() {
 		var short []string
 		for member, is := range map[string]bool{
 			"to": a.to != "", "by": a.by != "", "with": a.other != "", "prompt": a.service == uacsta.NameMakeCall,

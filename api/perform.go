@@ -99,7 +99,7 @@ type actionOutput struct {
 }
 
 func (s *Server) describeActions() {
-	for _, a := range actions {
+	for _, a := range actions() {
 		op := huma.Operation{
 			OperationID: a.name, Method: a.method, Path: a.path(), Summary: a.service, Tags: []string{tagOf(a)},
 			Description: "The service " + a.service + " of CSTA.", DefaultStatus: http.StatusOK,

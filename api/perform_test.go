@@ -157,7 +157,7 @@ func FuzzAction(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, which uint8, data []byte) {
-		a := actions[int(which)%len(actions)]
+		a := actions()[int(which)%len(actions())]
 		if a.other != "" { // which asks the switch
 			return
 		}
@@ -196,7 +196,7 @@ func TestActionsDescribed(t *testing.T) {
 	o := newOffice(t)
 	paths := o.server.api.OpenAPI().Paths
 	seen := map[string]string{}
-	for _, a := range actions {
+	for _, a := range actions() {
 		item := paths[a.path()]
 		if item == nil {
 			t.Errorf("%s: no path %s", a.name, a.path())

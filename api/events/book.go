@@ -90,12 +90,13 @@ func (l *line) stateOf(id callmodel.ID) callmodel.State {
 	return ""
 }
 
-// apply applies an event, and returns the call that it is about, as it is after the event. id is "" if it is about none.
-func (l *line) apply(ev *uacsta.Message, at time.Time) (c Call, id string) {
+// apply applies an event, and returns the call that it is about, as it is after the event; nil if it is about none.
+func (l *line) apply(ev *uacsta.Message, at time.Time) *record {
 	changes := callmodel.Changes(ev, l.stateOf)
 	joins := ev.Name() == uacsta.NameTransferedEvent || ev.Name() == uacsta.NameConferencedEvent
-	if id = l.callOf(ev, changes, joins); id == "" {
-		return Call{}, ""
+	id := l.callOf(ev, changes, joins)
+	if id == "" {
+		return nil
 	}
 	var r *record
 	switch {
@@ -112,7 +113,7 @@ func (l *line) apply(ev *uacsta.Message, at time.Time) (c Call, id string) {
 		}
 	}
 	l.settle(r, ev, changes)
-	return r.public(), r.id
+	return r
 }
 
 // settle brings the device's own state up to date, and removes a call that the device has left.

@@ -320,10 +320,9 @@ func (w *watch) event(r *Recorder, ev *uacsta.Message) {
 // record brings the book up to date, and appends an event to the log.
 func (r *Recorder) record(w *watch, ev *uacsta.Message, at time.Time) {
 	kind := typeOf(ev.Name())
-	call, id := w.apply(ev, at)
-	h := Happening{Head: Head{Type: kind, Time: stamp(at)}, Device: w.device, Link: w.link, Call: id, Cause: ev.Text("cause")}
-	if id != "" {
-		h.Caller, h.Called, h.State = call.Caller, call.Called, call.State
+	h := Happening{Head: Head{Type: kind, Time: stamp(at)}, Device: w.device, Link: w.link, Cause: ev.Text("cause")}
+	if call := w.apply(ev, at); call != nil {
+		h.Call, h.Caller, h.Called, h.State = call.id, call.caller, call.called, call.state
 	}
 	if h.CSTA, _ = ev.MarshalJSON(); len(h.CSTA) > maxCSTA {
 		h.CSTA = nil

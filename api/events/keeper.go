@@ -29,12 +29,6 @@ type keeper struct {
 	mu    sync.Mutex
 	next  *kept // to be written; nil: nothing
 	dirty chan struct{}
-	once  sync.Once
-}
-
-func (k *keeper) changed() chan struct{} {
-	k.once.Do(func() { k.dirty = make(chan struct{}, 1) })
-	return k.dirty
 }
 
 // put has a value written soon.
@@ -43,7 +37,7 @@ func (k *keeper) put(v kept) {
 	k.next = &v
 	k.mu.Unlock()
 	select {
-	case k.changed() <- struct{}{}:
+	case k.dirty <- struct{}{}:
 	default:
 	}
 }
@@ -59,7 +53,7 @@ func (k *keeper) run(ctx context.Context, log *eventlog.Log, l *slog.Logger) {
 		case <-ctx.Done():
 			k.write(log, l)
 			return
-		case <-k.changed():
+		case <-k.dirty:
 		}
 		k.write(log, l)
 		select {
@@ -77,6 +71,8 @@ func (k *keeper) write(log *eventlog.Log, l *slog.Logger) {
 	if v == nil {
 		return
 	}
+	slices.Sort(v.Devices)
+	slices.Sort(v.Patterns)
 	data, err := json.Marshal(v)
 	if err == nil {
 		err = log.Put(bucket, keptValue, data)
@@ -97,8 +93,6 @@ func (r *Recorder) keep() {
 	for text := range r.patterns {
 		v.Patterns = append(v.Patterns, text)
 	}
-	slices.Sort(v.Devices)
-	slices.Sort(v.Patterns)
 	r.kept.put(v)
 }
 

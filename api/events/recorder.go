@@ -66,7 +66,7 @@ func New(cfg Config) *Recorder {
 		cfg: cfg, log: share.Quiet(cfg.Log), over: make(chan struct{}),
 		watches: map[string]*watch{}, refs: map[string]*watch{}, patterns: map[string]*pattern{}, shares: map[string]map[string]int{}, segments: map[string]func(*uacsta.Message){},
 	}
-	r.box.wake = make(chan struct{}, 1)
+	r.box.wake, r.kept.dirty = make(chan struct{}, 1), make(chan struct{}, 1)
 	r.hub.init(cfg.Events)
 	return r
 }

@@ -208,8 +208,10 @@ func (r *Recorder) list() {
 // apply watches the listed devices that patterns match, and no longer, those that none does.
 func (r *Recorder) apply() {
 	patterns := slices.Collect(maps.Keys(r.patterns))
+	matched := map[string]bool{}
 	for device := range r.listed {
 		if policy.MatchDevice(patterns, device) {
+			matched[device] = true
 			if w := r.watching(device); w != nil {
 				w.pattern = true
 			}
@@ -217,7 +219,7 @@ func (r *Recorder) apply() {
 	}
 	now := time.Now()
 	for device, w := range r.watches {
-		if w.pattern && (!r.listed[device] || !policy.MatchDevice(patterns, device)) {
+		if w.pattern && !matched[device] {
 			w.pattern, w.left = false, now
 		}
 	}

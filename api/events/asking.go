@@ -48,14 +48,13 @@ func (r *Recorder) pump() {
 // gather collects the messages that follow a response under a reference, until take returns true. done is then called
 // once, also when they do not all come in time.
 func (r *Recorder) gather(ref string, take func(*uacsta.Message) (last bool), done func()) {
-	epoch := r.epoch
 	end := func() {
-		if r.epoch == epoch && r.segments[ref] != nil {
+		if r.segments[ref] != nil {
 			delete(r.segments, ref)
 			done()
 		}
 	}
-	timer := time.AfterFunc(gatheringTime, func() { r.box.post(end) })
+	timer := r.later(gatheringTime, end)
 	r.segments[ref] = func(m *uacsta.Message) {
 		if take(m) {
 			timer.Stop()

@@ -55,8 +55,6 @@ func (r *Recorder) want(ctx context.Context, who string, devices, patterns []str
 			for _, p := range globs {
 				p.wanted--
 				p.left = now
-			}
-			for _, p := range globs {
 				r.giveBack(who, p.text)
 			}
 			r.keep()

@@ -47,7 +47,6 @@ type Recorder struct {
 	listing  bool                      // the links are being asked
 	segments map[string]func(*uacsta.Message)
 	links    map[string]proxy.LinkStatus
-	up       bool // one of them is
 	looks    *time.Ticker
 	every    time.Duration // its interval
 	kept     keeper
@@ -196,8 +195,10 @@ func (r *Recorder) look() {
 		}
 		now[l.Name], up = l, up || l.Up
 	}
-	r.links, r.up = now, up
-	r.open()
+	r.links = now
+	if up {
+		r.open()
+	}
 	if interval := r.interval(); interval != r.every {
 		r.every = interval
 		r.looks.Reset(interval)
@@ -226,9 +227,9 @@ func (r *Recorder) begin() {
 	}
 }
 
-// open opens the session, once a link is up and something is to be watched, and starts all monitors.
+// open opens the session, once something is to be watched, and starts all monitors. A link is up.
 func (r *Recorder) open() {
-	if r.session != nil || !r.up || !r.wants() {
+	if r.session != nil || !r.wants() {
 		return
 	}
 	session, err := r.cfg.Proxy.Open(proxy.Opening{

@@ -3,6 +3,8 @@ package events
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -12,15 +14,15 @@ import (
 
 // hub reads the log once, and gives new events to the subscriptions that have caught up.
 type hub struct {
-	log *eventlog.Log
+	log  *eventlog.Log
+	open atomic.Int64 // subscriptions, also those that have not caught up
+	over atomic.Bool
 
 	mu    sync.Mutex
 	at    uint64                                // the last event that subscriptions have got
 	all   map[*Subscription]struct{}            // that have caught up
 	wide  map[*Subscription]struct{}            // of these, the ones with patterns
 	exact map[string]map[*Subscription]struct{} // of these, by device
-	open  int                                   // subscriptions, also those that have not caught up
-	over  atomic.Bool
 }
 
 // readAtOnce is how many events are read from the log at a time.
@@ -34,7 +36,7 @@ func (h *hub) init(log *eventlog.Log) {
 
 // run hands out events until ctx ends.
 func (h *hub) run(ctx context.Context, log *slog.Logger) {
-	defer h.end()
+	defer h.end(log)
 	for {
 		grown := h.log.Grown()
 		entries, gap, err := h.log.Read(h.at, readAtOnce)
@@ -65,10 +67,7 @@ func (h *hub) run(ctx context.Context, log *slog.Logger) {
 func (h *hub) skip(log *slog.Logger, to uint64) {
 	h.mu.Lock()
 	h.at = to
-	subs := make([]*Subscription, 0, len(h.all))
-	for s := range h.all {
-		subs = append(subs, s)
-	}
+	subs := slices.Collect(maps.Keys(h.all))
 	h.mu.Unlock()
 	for _, s := range subs {
 		s.lacks(to)
@@ -81,7 +80,7 @@ func (h *hub) hand(log *slog.Logger, entries []eventlog.Entry) {
 	woken := map[*Subscription]struct{}{}
 	h.mu.Lock()
 	for _, e := range entries {
-		for _, subs := range []map[*Subscription]struct{}{h.to(e.Device), h.wideTo(e.Device)} {
+		for _, subs := range h.to(e.Device) {
 			for s := range subs {
 				if s.offer(e) {
 					woken[s] = struct{}{}
@@ -96,20 +95,13 @@ func (h *hub) hand(log *slog.Logger, entries []eventlog.Entry) {
 	}
 }
 
-// to returns the subscriptions of a device, or all for an event that is about none.
-func (h *hub) to(device string) map[*Subscription]struct{} {
+// to returns the subscriptions that may want events of a device: those of it, and those with patterns. Events that are
+// about none are for all.
+func (h *hub) to(device string) []map[*Subscription]struct{} {
 	if device == "" {
-		return h.all
+		return []map[*Subscription]struct{}{h.all}
 	}
-	return h.exact[device]
-}
-
-// wideTo returns the subscriptions with patterns.
-func (h *hub) wideTo(device string) map[*Subscription]struct{} {
-	if device == "" {
-		return nil
-	}
-	return h.wide
+	return []map[*Subscription]struct{}{h.exact[device], h.wide}
 }
 
 func wake(log *slog.Logger, s *Subscription) {
@@ -158,29 +150,14 @@ func (h *hub) leave(s *Subscription) {
 }
 
 // end wakes all subscriptions: no event will come.
-func (h *hub) end() {
+func (h *hub) end(log *slog.Logger) {
 	h.mu.Lock()
 	h.over.Store(true)
-	subs := make([]*Subscription, 0, len(h.all))
-	for s := range h.all {
-		subs = append(subs, s)
-	}
+	subs := slices.Collect(maps.Keys(h.all))
 	h.mu.Unlock()
 	for _, s := range subs {
-		s.want.Wake()
+		wake(log, s)
 	}
-}
-
-func (h *hub) count() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.open
-}
-
-func (h *hub) add(n int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.open += n
 }
 
 // advance moves a subscription that nothing waits for to the last event that was handed out.

@@ -309,5 +309,5 @@ type Status struct {
 
 // Status returns how the recorder is doing.
 func (r *Recorder) Status() Status {
-	return Status{Watched: int(r.watched.Load()), Subscribers: r.hub.count()}
+	return Status{Watched: int(r.watched.Load()), Subscribers: int(r.hub.open.Load())}
 }

@@ -99,7 +99,7 @@ func (r *Recorder) Prepare(ctx context.Context, want Wish) (*Subscription, error
 			s.devices[device] = true
 		}
 	}
-	r.hub.add(1)
+	r.hub.open.Add(1)
 	return s, nil
 }
 
@@ -377,6 +377,6 @@ func (s *Subscription) Close() {
 		return
 	}
 	s.recorder.hub.leave(s)
-	s.recorder.hub.add(-1)
+	s.recorder.hub.open.Add(-1)
 	s.release()
 }

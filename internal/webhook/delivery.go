@@ -243,19 +243,26 @@ func (d *delivery) launch(ctx context.Context, group *sync.WaitGroup) {
 // try makes an attempt.
 func (d *delivery) try(ctx context.Context, first item, a *attempt) {
 	if a.entry == nil {
-		found, _, err := d.sender.log.Read(first.seq-1, 1)
-		if err != nil {
+		var err error
+		if a.entry, err = d.entry(first.seq); err != nil {
 			a.reason = err.Error()
+		}
+		if a.entry == nil {
 			return
 		}
-		if len(found) == 0 || found[0].Seq != first.seq {
-			return
-		}
-		a.entry = &found[0]
 	}
 	if a.kept = !d.sender.may(d.target.hook.Owner, a.entry); !a.kept {
 		a.result = d.target.send(ctx, a.entry, first.body)
 	}
+}
+
+// entry returns the event with a number; nil if it is not in the log any more.
+func (d *delivery) entry(seq uint64) (*eventlog.Entry, error) {
+	found, _, err := d.sender.log.Read(seq-1, 1)
+	if err != nil || len(found) == 0 || found[0].Seq != seq {
+		return nil, err
+	}
+	return &found[0], nil
 }
 
 // finish does what follows from an attempt.
@@ -293,16 +300,23 @@ func (d *delivery) succeed(r *row, now time.Time) {
 	d.rounds, d.success = 0, now
 }
 
-// shift removes the first item of a row.
+// shift removes the first item of a row, and has the next one sent.
 func (d *delivery) shift(r *row, now time.Time) {
+	if d.pop(r, now) {
+		heap.Push(&d.due, r)
+	}
+}
+
+// pop removes the first item of a row, and reports whether there is another. Without, it removes the row.
+func (d *delivery) pop(r *row, now time.Time) bool {
 	d.waiting--
 	d.dirty = true
-	if r.items = r.items[1:]; len(r.items) == 0 {
+	r.items, r.attempts, r.entry, r.due = r.items[1:], 0, nil, now
+	if len(r.items) == 0 {
 		delete(d.rows, r.key)
-		return
+		return false
 	}
-	r.attempts, r.entry, r.due = 0, nil, now
-	heap.Push(&d.due, r)
+	return true
 }
 
 // fail decides what becomes of an event after a failure.
@@ -351,15 +365,12 @@ func (d *delivery) expire(now time.Time) {
 		if r.busy {
 			continue
 		}
-		for len(r.items) > 0 && (r.attempts > 0 || d.down()) && now.Sub(r.items[0].at) >= patience {
+		more := true
+		for more && (r.attempts > 0 || d.down()) && now.Sub(r.items[0].at) >= patience {
 			d.expired(r)
-			r.items, r.attempts, r.entry, r.due = r.items[1:], 0, nil, now
-			d.waiting--
-			d.dirty = true
+			more = d.pop(r, now)
 		}
-		if len(r.items) == 0 {
-			delete(d.rows, r.key)
-		} else {
+		if more {
 			d.due = append(d.due, r)
 		}
 	}
@@ -370,9 +381,7 @@ func (d *delivery) expire(now time.Time) {
 func (d *delivery) expired(r *row) {
 	first, entry := r.items[0], r.entry
 	if entry == nil {
-		if found, _, err := d.sender.log.Read(first.seq-1, 1); err == nil && len(found) > 0 && found[0].Seq == first.seq {
-			entry = &found[0]
-		}
+		entry, _ = d.entry(first.seq)
 	}
 	reason := d.reason.Load()
 	if entry == nil || reason == nil {

@@ -43,10 +43,9 @@ func (d *delivery) bury(e *eventlog.Entry, body []byte, attempts int, reason str
 	d.log.Warn("webhook event not delivered: kept as dead letter", "event", letter.ID, "attempts", attempts, "reason", reason)
 	data, err := json.Marshal(letter)
 	if err == nil {
-		err = d.sender.log.Put(dead+d.id, letterKey(e.Seq), data)
-	}
-	if err == nil {
-		err = d.letters.add(d.sender.log, dead+d.id, letterKey(e.Seq), len(data), d.counts)
+		var lost int64
+		lost, err = d.letters.put(letterKey(e.Seq), data)
+		d.counts.lost.Add(lost)
 	}
 	if err != nil {
 		d.log.Error("could not store the state of a webhook", "err", err)
@@ -55,55 +54,64 @@ func (d *delivery) bury(e *eventlog.Entry, body []byte, attempts int, reason str
 
 func letterKey(seq uint64) string { return fmt.Sprintf("%020d", seq) }
 
-// letters knows how many dead letters of a hook there are, so that the oldest can go.
+// letters are the dead letters of a hook.
 type letters struct {
+	log    *eventlog.Log
+	bucket string
+
 	mu     sync.Mutex
-	loaded bool
-	sizes  map[string]int // octets by key
+	sizes  map[string]int // octets by key; nil: not read yet
 	octets int
 }
 
 // load reads the sizes. Callers hold mu.
-func (l *letters) load(log *eventlog.Log, bucket string) error {
-	if l.loaded {
+func (l *letters) load() error {
+	if l.sizes != nil {
 		return nil
 	}
-	l.sizes, l.octets = map[string]int{}, 0
-	err := log.List(bucket, func(key string, value []byte) bool {
-		l.sizes[key] = len(value)
-		l.octets += len(value)
+	sizes, octets := map[string]int{}, 0
+	err := l.log.List(l.bucket, func(key string, value []byte) bool {
+		sizes[key] = len(value)
+		octets += len(value)
 		return true
 	})
-	l.loaded = err == nil
+	if err == nil {
+		l.sizes, l.octets = sizes, octets
+	}
 	return err
 }
 
-// add counts a letter that was stored, and drops the oldest ones if there are too many.
-func (l *letters) add(log *eventlog.Log, bucket, key string, size int, counts *counts) error {
+// put stores a letter, and drops the oldest ones if there are too many. It returns how many it has dropped.
+func (l *letters) put(key string, data []byte) (dropped int64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.load(log, bucket); err != nil {
-		return err
+	if err := l.log.Put(l.bucket, key, data); err != nil {
+		return 0, err
 	}
-	l.octets += size - l.sizes[key]
-	l.sizes[key] = size
+	if err := l.load(); err != nil {
+		return 0, err
+	}
+	l.octets += len(data) - l.sizes[key]
+	l.sizes[key] = len(data)
 	for len(l.sizes) > 1 && (len(l.sizes) > mostLetters || l.octets > lettersSized) {
-		oldest := slices.Min(slices.Collect(maps.Keys(l.sizes)))
-		if err := log.Delete(bucket, oldest); err != nil {
-			return err
+		if err := l.remove(slices.Min(slices.Collect(maps.Keys(l.sizes)))); err != nil {
+			return dropped, err
 		}
-		l.octets -= l.sizes[oldest]
-		delete(l.sizes, oldest)
-		counts.lost.Add(1)
+		dropped++
 	}
-	return nil
+	return dropped, nil
 }
 
 // drop removes a letter.
-func (l *letters) drop(log *eventlog.Log, bucket, key string) error {
+func (l *letters) drop(key string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := log.Delete(bucket, key); err != nil {
+	return l.remove(key)
+}
+
+// remove is drop for callers that hold mu.
+func (l *letters) remove(key string) error {
+	if err := l.log.Delete(l.bucket, key); err != nil {
 		return err
 	}
 	l.octets -= l.sizes[key]
@@ -113,11 +121,12 @@ func (l *letters) drop(log *eventlog.Log, bucket, key string) error {
 
 // Dead returns the dead letters of a hook, the oldest first.
 func (s *Sender) Dead(owner, name string) ([]Letter, error) {
-	if s.find(owner, name) == nil {
+	d := s.find(owner, name)
+	if d == nil {
 		return nil, ErrNone
 	}
 	list := []Letter{}
-	err := s.log.List(dead+id(owner, name), func(_ string, value []byte) bool {
+	err := s.log.List(d.letters.bucket, func(_ string, value []byte) bool {
 		var l Letter
 		if json.Unmarshal(value, &l) == nil {
 			list = append(list, l)
@@ -133,7 +142,7 @@ func (s *Sender) Drop(owner, name, letter string) error {
 	if err != nil {
 		return err
 	}
-	return d.letters.drop(s.log, dead+d.id, key)
+	return d.letters.drop(key)
 }
 
 // Replay sends a dead letter once more, and removes it if the receiver takes it. Otherwise it returns why not.
@@ -155,7 +164,7 @@ func (s *Sender) Replay(ctx context.Context, owner, name, letter string) error {
 		return errors.New(r.reason)
 	}
 	d.counts.delivered.Add(1)
-	return d.letters.drop(s.log, dead+d.id, key)
+	return d.letters.drop(key)
 }
 
 // letter returns a dead letter and its hook.
@@ -165,7 +174,7 @@ func (s *Sender) letter(owner, name, letter string) (d *delivery, key string, l 
 		return nil, "", Letter{}, ErrNone
 	}
 	key = letterKey(seq)
-	data, err := s.log.Get(dead+d.id, key)
+	data, err := s.log.Get(d.letters.bucket, key)
 	if err == nil && data == nil {
 		err = ErrNone
 	}

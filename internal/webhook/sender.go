@@ -170,7 +170,7 @@ func (s *Sender) put(h *Hook) error {
 		return err
 	}
 	d := &delivery{
-		sender: s, id: h.id(), log: s.logger.With("hook", h.Name, "owner", h.Owner), counts: &counts{}, letters: &letters{},
+		sender: s, id: h.id(), log: s.logger.With("hook", h.Name, "owner", h.Owner), counts: &counts{}, letters: &letters{log: s.log, bucket: dead + h.id()},
 		target: target{hook: h, client: s.clients[h.Private], keys: keys, format: made, instance: s.instance},
 	}
 	if old := s.find(h.Owner, h.Name); old != nil {
@@ -239,12 +239,12 @@ func (s *Sender) forget(d *delivery) error {
 	s.mu.Unlock()
 	err := errors.Join(s.log.Delete(ownHooks, d.id), s.log.Delete(positions, d.id))
 	var keys []string
-	err = errors.Join(err, s.log.List(dead+d.id, func(key string, _ []byte) bool {
+	err = errors.Join(err, s.log.List(d.letters.bucket, func(key string, _ []byte) bool {
 		keys = append(keys, key)
 		return true
 	}))
 	for _, key := range keys {
-		err = errors.Join(err, s.log.Delete(dead+d.id, key))
+		err = errors.Join(err, s.log.Delete(d.letters.bucket, key))
 	}
 	return err
 }

@@ -26,14 +26,13 @@ func (p *position) encode() []byte {
 	return data
 }
 
-// pack returns the differences between numbers.
-func pack(numbers []uint64) []uint64 {
+// pack puts numbers in order, and the differences between them in their place.
+func pack(numbers []uint64) {
 	slices.Sort(numbers)
 	last := uint64(0)
 	for i, n := range numbers {
 		numbers[i], last = n-last, n
 	}
-	return numbers
 }
 
 // unpack returns the numbers that pack was given.

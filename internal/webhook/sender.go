@@ -268,13 +268,12 @@ func (s *Sender) Add(h Hook) (Hook, error) {
 	defer s.changes.Unlock()
 	all, own := 0, 0
 	for _, d := range s.all() {
-		switch d.target.hook.Owner {
-		case h.Owner:
+		owner := d.target.hook.Owner
+		if owner != "" {
+			all++
+		}
+		if owner == h.Owner {
 			own++
-			all++
-		case "":
-		default:
-			all++
 		}
 	}
 	switch {

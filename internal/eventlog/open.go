@@ -85,7 +85,7 @@ func attempt(path string, unsynced bool) (s *store, suspect, err error) {
 	})
 	s.boot = unsynced
 	if err == nil {
-		err = guard(s.walk)
+		err = s.walk()
 	}
 	if err == nil && old != nil && !bytes.Equal(old, boot) {
 		err = errPower
@@ -132,34 +132,30 @@ func (s *store) salvage(path string) (entries, values int, whole bool) {
 		found = nil
 	}
 	whole = true
-	err = guard(func() error {
-		return old.View(func(tx *bbolt.Tx) error {
-			c := tx.Bucket(entriesBucket).Cursor()
-			for k, v := c.First(); k != nil; k, v = c.Next() {
-				e, err := decode(k, v)
-				if err != nil || e.Seq <= last {
-					whole = false
-					continue
-				}
-				last = e.Seq
-				if found = append(found, e); len(found) == salvageOnce {
-					add()
-				}
+	err = inspect(old, func(tx *bbolt.Tx) error {
+		c := tx.Bucket(entriesBucket).Cursor()
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			e, err := decode(k, v)
+			if err != nil || e.Seq <= last {
+				whole = false
+				continue
 			}
-			return nil
-		})
+			last = e.Seq
+			if found = append(found, e); len(found) == salvageOnce {
+				add()
+			}
+		}
+		return nil
 	})
 	whole = whole && err == nil
 	add()
 	var puts []put
-	err = guard(func() error {
-		return old.View(func(tx *bbolt.Tx) error {
-			all := tx.Bucket(valuesBucket)
-			return all.ForEachBucket(func(name []byte) error {
-				return all.Bucket(name).ForEach(func(k, v []byte) error {
-					puts = append(puts, put{bucket: string(name), key: string(k), value: append([]byte{}, v...)})
-					return nil
-				})
+	err = inspect(old, func(tx *bbolt.Tx) error {
+		all := tx.Bucket(valuesBucket)
+		return all.ForEachBucket(func(name []byte) error {
+			return all.Bucket(name).ForEach(func(k, v []byte) error {
+				puts = append(puts, put{bucket: string(name), key: string(k), value: append([]byte{}, v...)})
+				return nil
 			})
 		})
 	})

@@ -65,6 +65,11 @@ func guard(work func() error) (err error) {
 	return work()
 }
 
+// inspect reads a file.
+func inspect(db *bbolt.DB, work func(*bbolt.Tx) error) error {
+	return guard(func() error { return db.View(work) })
+}
+
 // database opens a file. It releases the file if that fails.
 func database(path string, options bbolt.Options) (db *bbolt.DB, err error) {
 	var file *os.File
@@ -97,7 +102,7 @@ func database(path string, options bbolt.Options) (db *bbolt.DB, err error) {
 
 // walk reads all entries, and the keys of all values.
 func (s *store) walk() error {
-	return s.db.View(func(tx *bbolt.Tx) error {
+	return inspect(s.db, func(tx *bbolt.Tx) error {
 		s.kept, s.next = kept{}, fresh(0)
 		c := tx.Bucket(entriesBucket).Cursor()
 		for k, v := c.First(); k != nil; k, v = c.Next() {
@@ -235,23 +240,21 @@ func trim(b *bbolt.Bucket, k *kept, limits Limits, most int) (more bool, err err
 // read returns consecutive entries from a number to another, or from the next one that there is. With an error it
 // returns what it could read before.
 func (s *store) read(from, last uint64, most int) (entries []Entry, err error) {
-	err = guard(func() error {
-		return s.db.View(func(tx *bbolt.Tx) error {
-			size := int64(0)
-			c := tx.Bucket(entriesBucket).Cursor()
-			for k, v := c.Seek(key(from)); k != nil && len(entries) < most && size < readAtOnce; k, v = c.Next() {
-				e, err := decode(k, v)
-				if err != nil {
-					return err
-				}
-				if n := len(entries); e.Seq > last || n > 0 && e.Seq != entries[n-1].Seq+1 {
-					break
-				}
-				entries = append(entries, e)
-				size += e.size()
+	err = inspect(s.db, func(tx *bbolt.Tx) error {
+		size := int64(0)
+		c := tx.Bucket(entriesBucket).Cursor()
+		for k, v := c.Seek(key(from)); k != nil && len(entries) < most && size < readAtOnce; k, v = c.Next() {
+			e, err := decode(k, v)
+			if err != nil {
+				return err
 			}
-			return nil
-		})
+			if n := len(entries); e.Seq > last || n > 0 && e.Seq != entries[n-1].Seq+1 {
+				break
+			}
+			entries = append(entries, e)
+			size += e.size()
+		}
+		return nil
 	})
 	return entries, err
 }

@@ -79,13 +79,11 @@ func (l *Log) Get(bucket, key string) (value []byte, err error) {
 		defer l.mu.Unlock()
 		return bytes.Clone(l.values[bucket][key]), nil
 	}
-	err = guard(func() error {
-		return l.store.db.View(func(tx *bbolt.Tx) error {
-			if b := tx.Bucket(valuesBucket).Bucket([]byte(bucket)); b != nil {
-				value = bytes.Clone(b.Get([]byte(key)))
-			}
-			return nil
-		})
+	err = inspect(l.store.db, func(tx *bbolt.Tx) error {
+		if b := tx.Bucket(valuesBucket).Bucket([]byte(bucket)); b != nil {
+			value = bytes.Clone(b.Get([]byte(key)))
+		}
+		return nil
 	})
 	return value, err
 }
@@ -111,16 +109,14 @@ func (l *Log) list(bucket string) (found []put, err error) {
 		}
 		return found, nil
 	}
-	err = guard(func() error {
-		return l.store.db.View(func(tx *bbolt.Tx) error {
-			b := tx.Bucket(valuesBucket).Bucket([]byte(bucket))
-			if b == nil {
-				return nil
-			}
-			return b.ForEach(func(k, v []byte) error {
-				found = append(found, put{key: string(k), value: append([]byte{}, v...)})
-				return nil
-			})
+	err = inspect(l.store.db, func(tx *bbolt.Tx) error {
+		b := tx.Bucket(valuesBucket).Bucket([]byte(bucket))
+		if b == nil {
+			return nil
+		}
+		return b.ForEach(func(k, v []byte) error {
+			found = append(found, put{key: string(k), value: append([]byte{}, v...)})
+			return nil
 		})
 	})
 	return found, err

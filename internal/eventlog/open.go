@@ -83,7 +83,6 @@ func attempt(path string, unsynced bool) (s *store, suspect, err error) {
 			return notes.Put(bootNote, boot)
 		})
 	})
-	s.boot = unsynced
 	if err == nil {
 		err = s.walk()
 	}

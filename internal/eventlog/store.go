@@ -21,7 +21,6 @@ type store struct {
 	path string
 	kept kept
 	next uint64 // one more than the newest entry in the file
-	boot bool   // the file says in which run of the machine it was written
 }
 
 // kept describes the entries in a file.
@@ -47,7 +46,6 @@ const (
 	newFile     = 64 << 10 // a larger file has been written to
 	salvageOnce = 10_000   // entries in a transaction of salvage
 	readAtOnce  = 1 << 20  // octets that one read returns before it stops
-
 )
 
 // errDamaged says that a file is no event log, or not whole.
@@ -156,7 +154,7 @@ func (s *store) mark() string { return s.path + ".unwritten" }
 // close closes the file, after all of it is on the disk.
 func (s *store) close() error {
 	return guard(func() error {
-		if !s.boot {
+		if !s.db.NoSync { // the file does not say in which run of the machine it was written
 			return s.db.Close()
 		}
 		err := s.db.Sync()
@@ -198,7 +196,7 @@ func (s *store) write(entries []Entry, puts []put, limits Limits) (more bool, er
 				return err
 			}
 			for _, p := range puts {
-				if err := store1(tx, p); err != nil {
+				if err := p.carryOut(tx); err != nil {
 					return err
 				}
 			}

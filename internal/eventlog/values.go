@@ -49,8 +49,8 @@ func (l *Log) put(p put) error {
 	return <-p.done
 }
 
-// store1 carries out p.
-func store1(tx *bbolt.Tx, p put) error {
+// carryOut stores or removes the value.
+func (p put) carryOut(tx *bbolt.Tx) error {
 	all := tx.Bucket(valuesBucket)
 	if p.value != nil {
 		b, err := all.CreateBucketIfNotExists([]byte(p.bucket))

@@ -112,6 +112,14 @@ func (o *Operations) register(r *prometheus.Registry) {
 	gauge := func(name, help string, value func() float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "tr87proxy", Name: name, Help: help}, value))
 	}
+	flag := func(name, help string, holds func() bool) {
+		gauge(name, help, func() float64 {
+			if holds() {
+				return 1
+			}
+			return 0
+		})
+	}
 	counter := func(name, help string, value *atomic.Int64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: name, Help: help}, func() float64 { return float64(value.Load()) }))
 	}
@@ -119,12 +127,7 @@ func (o *Operations) register(r *prometheus.Registry) {
 	gauge("link_monitors", "Monitors held at the links, or waiting for a link to reconnect.", func() float64 { return float64(o.Proxy.Status().Monitors) })
 	gauge("unproved_connections", "Connections of CSTA in XML and ASN.1 that are neither trusted nor logged in.", func() float64 { n, _ := o.Strangers.Counts(); return float64(n) })
 	gauge("unproved_octets", "Memory charged to connections that are neither trusted nor logged in, in octets.", func() float64 { _, n := o.Strangers.Counts(); return float64(n) })
-	gauge("config_last_reload_successful", "1 when the last reload of the configuration succeeded, or there was none; 0 when it failed.", func() float64 {
-		if o.Reloads().Failing {
-			return 0
-		}
-		return 1
-	})
+	flag("config_last_reload_successful", "1 when the last reload of the configuration succeeded, or there was none; 0 when it failed.", func() bool { return !o.Reloads().Failing })
 	gauge("config_last_reload_success_timestamp_seconds", "When the configuration was last read without failure, in seconds since 1970.", func() float64 { return float64(o.Reloads().Loaded.UnixMilli()) / 1000 })
 	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: "config_reload_failures_total", Help: "Reloads of the configuration that failed."}, func() float64 { return float64(o.Reloads().Failures) }))
 	stack := func(prefix string, ua *sip.UA) {
@@ -155,16 +158,8 @@ func (o *Operations) register(r *prometheus.Registry) {
 		gauge("telephone_legs", "Telephones in calls.", func() float64 { _, n := o.Telephones(); return float64(n) })
 	}
 	if o.Audit != nil {
-		failing := func(name, help string, failing func() error) {
-			gauge(name, help, func() float64 {
-				if failing() != nil {
-					return 1
-				}
-				return 0
-			})
-		}
-		failing("audit_failing", "1 while the audit file cannot be written, and control requests are refused.", o.Audit.Failing)
-		failing("audit_strangers_failing", "1 while the audit file of strangers cannot be written; nothing is refused for that.", o.Tally.Failing)
+		flag("audit_failing", "1 while the audit file cannot be written, and control requests are refused.", func() bool { return o.Audit.Failing() != nil })
+		flag("audit_strangers_failing", "1 while the audit file of strangers cannot be written; nothing is refused for that.", func() bool { return o.Tally.Failing() != nil })
 		count := func(name, help string, value func() int64) {
 			r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: name, Help: help}, func() float64 { return float64(value()) }))
 		}
@@ -179,12 +174,7 @@ func (o *Operations) register(r *prometheus.Registry) {
 	if o.Events != nil {
 		gauge("event_log_entries", "Events in the event log.", func() float64 { return float64(o.Events.Status().Entries) })
 		gauge("event_log_octets", "Size of the events in the event log, in octets.", func() float64 { return float64(o.Events.Status().Octets) })
-		gauge("event_log_failing", "1 while the event log cannot be written, and events are kept in memory.", func() float64 {
-			if o.Events.Status().Failing {
-				return 1
-			}
-			return 0
-		})
+		flag("event_log_failing", "1 while the event log cannot be written, and events are kept in memory.", func() bool { return o.Events.Status().Failing })
 		total := func(name, help string, value func(eventlog.Status) uint64) {
 			r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: name, Help: help}, func() float64 { return float64(value(o.Events.Status())) }))
 		}

@@ -102,10 +102,8 @@ func (r *Recorder) want(ctx context.Context, who string, devices, patterns []str
 		r.keep()
 	})
 	switch {
-	case began != nil && ctx.Err() != nil:
-		release() // after what has been posted
-		return nil, nil, began
 	case began != nil:
+		release() // after what has been posted; a recorder that has ended does neither
 		return nil, nil, began
 	case full != nil:
 		release()

@@ -71,7 +71,7 @@ func (t *target) send(ctx context.Context, e *eventlog.Entry, body []byte) resul
 	}
 	r := result{reason: fmt.Sprintf("%d %s", response.StatusCode, http.StatusText(response.StatusCode))}
 	if shown := strings.Join(strings.Fields(strings.ToValidUTF8(string(text), "")), " "); shown != "" {
-		r.reason += ": " + shown[:min(len(shown), mostShown)]
+		r.reason += ": " + strings.ToValidUTF8(shown[:min(len(shown), mostShown)], "")
 	}
 	switch response.StatusCode {
 	case http.StatusGone:

@@ -63,23 +63,20 @@ func list(item map[string]any) map[string]any { return map[string]any{"type": "a
 
 // ConnectionsOf returns the members of a message that are connection identifiers, in schema order.
 func ConnectionsOf(name string) []string {
-	var names []string
-	if g := grammars()[name]; g != nil {
-		for i := range g.members {
-			if m := &g.members[i]; m.content.connection && !m.repeats {
-				names = append(names, m.name)
-			}
-		}
-	}
-	return names
+	return single(name, func(g *grammar) bool { return g.connection })
 }
 
 // DevicesOf returns the members of a message that are device identifiers, in schema order.
 func DevicesOf(name string) []string {
+	return single(name, func(g *grammar) bool { return g.shape == shapeDevice || g.shape == shapeDestinations })
+}
+
+// single returns the members of a message that occur once at most and whose content is of a kind, in schema order.
+func single(name string, kind func(*grammar) bool) []string {
 	var names []string
 	if g := grammars()[name]; g != nil {
 		for i := range g.members {
-			if m := &g.members[i]; (m.content.shape == shapeDevice || m.content.shape == shapeDestinations) && !m.repeats {
+			if m := &g.members[i]; !m.repeats && kind(m.content) {
 				names = append(names, m.name)
 			}
 		}

@@ -74,34 +74,18 @@ var basics = []struct{ typ, name, text string }{
 	{"Raw", "XML", "a string with the XML of the content"},
 }
 
-// tables are what messages.txt says.
-type tables struct {
-	sections []*section
-	entries  map[string]*entry
-}
-
 func main() {
 	log.SetFlags(0)
 	dir := filepath.Join("..", "docs", "csta")
 	if len(os.Args) > 1 {
 		dir = os.Args[1]
 	}
-	data, err := os.ReadFile("messages.txt")
+	t, err := read("messages.txt")
 	if err != nil {
 		log.Fatal(err)
 	}
-	sections, err := parse(data)
-	if err != nil {
-		log.Fatal("messages.txt: ", err)
-	}
-	t := tables{sections, map[string]*entry{}}
-	for _, s := range sections {
-		for _, e := range s.entries {
-			t.entries[e.name] = e
-		}
-	}
 	pages := map[string]string{"README.md": t.index(), "types.md": t.types()}
-	for _, s := range sections {
+	for _, s := range t.sections {
 		for _, e := range s.requests() {
 			pages[e.name+".md"] = t.page(s, e)
 		}

@@ -25,19 +25,14 @@ func main() {
 	if len(os.Args) > 1 {
 		dir = os.Args[1]
 	}
-	data, err := os.ReadFile("messages.txt")
+	table, err := read("messages.txt")
 	if err != nil {
 		log.Fatal(err)
 	}
-	sections, err := parse(data)
-	if err != nil {
-		log.Fatal("messages.txt: ", err)
-	}
+	sections := table.sections
 	var index, names, services, capabilities, fills bytes.Buffer
-	entries := map[string]*entry{}
 	for _, s := range sections {
 		for _, e := range s.entries {
-			entries[e.name] = e
 			if s.name == "enumerations" {
 				goTypes[e.name] = e.name
 				plain = append(plain, e.name)
@@ -64,7 +59,7 @@ func main() {
 				if e.edition6 {
 					since = "Edition6"
 				}
-				if err := e.writeService(&services, entries); err != nil {
+				if err := e.writeService(&services, table.entries); err != nil {
 					log.Fatal("messages.txt: ", e.name, ": ", err)
 				}
 				e.writeWith(&fills, fields)

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 )
@@ -44,6 +45,31 @@ var goTypes = map[string]string{
 	"Dev": "DeviceID", "Conn": "ConnectionID", "Ext": "ExtendedDeviceID", "Redir": "RedirectionDeviceID", "End": "ConnectionListEnd",
 	"State": "LocalConnectionState", "Cause": "EventCause", "Data": "Data", "Failure": "Error", "Capabilities": "Capabilities",
 	"MonitorObject": "MonitorObject", "Destinations": "[]DeviceID", "Empty": "Empty", "Raw": "Raw",
+}
+
+// tables are what messages.txt says.
+type tables struct {
+	sections []*section
+	entries  map[string]*entry // by name
+}
+
+// read reads the file of the tables.
+func read(path string) (tables, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return tables{}, err
+	}
+	sections, err := parse(data)
+	if err != nil {
+		return tables{}, fmt.Errorf("%s: %w", path, err)
+	}
+	t := tables{sections, map[string]*entry{}}
+	for _, s := range sections {
+		for _, e := range s.entries {
+			t.entries[e.name] = e
+		}
+	}
+	return t, nil
 }
 
 func parse(data []byte) ([]*section, error) {

@@ -88,23 +88,11 @@ func demo(ctx context.Context, out io.Writer, port int, http string, once bool) 
 	cfg.Switch.PickupGroups = []config.PickupGroup{{Number: "500", Members: members}}
 	cfg.Switch.Routeing = []config.RouteingDevice{{Number: "600", Default: "300"}}
 	cfg.Switch.Trunks = []config.Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: []config.Inward{{Number: "5550100", To: "100"}}, Answer: 3 * time.Second}}
-	addresses := make(chan [2]string, 3)
-	n, err := daemon.New(cfg, daemon.Options{Listening: func(transport, address string) { addresses <- [2]string{transport, address} }})
-	if err != nil {
-		return err
-	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	stopped := make(chan error, 1)
-	go func() { stopped <- n.Run(ctx) }()
-	served := map[string]string{}
-	for len(served) < len(n.Servers()) {
-		select {
-		case at := <-addresses:
-			served[at[0]] = at[1]
-		case err := <-stopped:
-			return fmt.Errorf("%w (is another proxy running? try --port and --api)", err)
-		}
+	served, stopped, err := runDemo(ctx, cfg, "is another proxy running? try --port and --api")
+	if err != nil {
+		return err
 	}
 	address, http = served["tcp"], served["api/tcp"]
 	result := playCall(ctx, out, address)
@@ -125,6 +113,28 @@ Or use this program in another terminal:
 %[2]sPress Ctrl-C to stop.
 `, address, hintOfAPI(http))
 	return <-stopped
+}
+
+// runDemo runs the proxy until ctx ends, and returns once it listens, with the address of each listener by its transport. hint
+// says what to do if it cannot.
+func runDemo(ctx context.Context, cfg *config.Config, hint string) (served map[string]string, stopped <-chan error, err error) {
+	addresses := make(chan [2]string, 8)
+	n, err := daemon.New(cfg, daemon.Options{Listening: func(transport, address string) { addresses <- [2]string{transport, address} }})
+	if err != nil {
+		return nil, nil, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	served = map[string]string{}
+	for len(served) < len(n.Servers()) {
+		select {
+		case at := <-addresses:
+			served[at[0]] = at[1]
+		case err := <-ended:
+			return nil, nil, fmt.Errorf("%w (%s)", err, hint)
+		}
+	}
+	return served, ended, nil
 }
 
 // hintOfAPI returns how to begin with HTTP; "" if it is not served.

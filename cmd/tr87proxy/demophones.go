@@ -31,24 +31,11 @@ func demoPhones(ctx context.Context, out io.Writer, port, phones int, http strin
 	}
 	serveAPI(cfg, http)
 	cfg.Telephones.Listen = []config.Listener{{Transport: "udp", Address: register}, {Transport: "tcp", Address: register}}
-	addresses := make(chan string, 8)
-	n, err := daemon.New(cfg, daemon.Options{Listening: func(transport, address string) { addresses <- transport + " " + address }})
-	if err != nil {
-		return err
-	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	stopped := make(chan error, 1)
-	go func() { stopped <- n.Run(ctx) }()
-	served := map[string]string{}
-	for len(served) < len(n.Servers()) {
-		select {
-		case next := <-addresses:
-			transport, where, _ := strings.Cut(next, " ")
-			served[transport] = where
-		case err := <-stopped:
-			return fmt.Errorf("%w (is another proxy, or a telephone, on this port? try --port, --phone-port and --api)", err)
-		}
+	served, stopped, err := runDemo(ctx, cfg, "is another proxy, or a telephone, on this port? try --port, --phone-port and --api")
+	if err != nil {
+		return err
 	}
 	address, register = served["tcp"], served["telephones/udp"]
 	instructions := fmt.Sprintf(`Register two SIP telephones on this machine, for example baresip or Linphone:

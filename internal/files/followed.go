@@ -17,8 +17,7 @@ type Followed[T any] struct {
 	log  *slog.Logger
 
 	mu      sync.Mutex
-	stamp   Stamp
-	there   bool
+	stamp   Stamp // the zero value, which is that of no file: nothing read yet
 	content T
 }
 
@@ -38,14 +37,14 @@ func (f *Followed[T]) refresh() error {
 		return err
 	}
 	now := stampOf(info)
-	if now == f.stamp && f.there {
+	if now == f.stamp {
 		return nil
 	}
 	content, err := f.read(f.path)
 	if err != nil {
 		return err
 	}
-	f.stamp, f.there, f.content = now, true, content
+	f.stamp, f.content = now, content
 	if info.Mode().Perm()&0o044 != 0 {
 		f.log.Warn("file with secrets is readable by others: run chmod 600", "of", f.of, "file", f.path)
 	}

@@ -86,7 +86,6 @@ type Provider struct {
 	client *http.Client
 	visits *visits
 	turn   chan struct{} // who has the only place renews
-	clock  func() time.Time
 
 	mu     sync.Mutex
 	now    *description // nil: none yet
@@ -104,7 +103,7 @@ type description struct {
 func New(cfg Config) *Provider {
 	v := newVisits(cfg.TLS)
 	client := &http.Client{Transport: v, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	return &Provider{cfg: cfg, client: client, visits: v, turn: make(chan struct{}, 1), clock: time.Now}
+	return &Provider{cfg: cfg, client: client, visits: v, turn: make(chan struct{}, 1)}
 }
 
 // Close ends what is being fetched, and waits for that.
@@ -172,7 +171,7 @@ func (p *Provider) verify(ctx context.Context, text string) (*oidc.IDToken, erro
 		if now, _ = p.described(); now == nil { // nobody before this one has got it
 			return p.renew(ctx, text)
 		}
-	case p.clock().Sub(now.at) >= renewal || !now.keys.has.Load():
+	case p.visits.clock().Sub(now.at) >= renewal || !now.keys.has.Load():
 		select {
 		case p.turn <- struct{}{}:
 			defer func() { <-p.turn }()
@@ -231,7 +230,7 @@ func (p *Provider) renew(ctx context.Context, text string) (*oidc.IDToken, error
 		return nil, p.down(err)
 	}
 	keys := &keySet{remote: oidc.NewRemoteKeySet(fetching, described.Keys), down: p.down}
-	now := &description{oidc.NewVerifier(p.cfg.Issuer, keys, &oidc.Config{ClientID: p.cfg.Audience, SupportedSigningAlgs: algorithms, Now: p.clock}), keys, p.clock()}
+	now := &description{oidc.NewVerifier(p.cfg.Issuer, keys, &oidc.Config{ClientID: p.cfg.Audience, SupportedSigningAlgs: algorithms, Now: p.visits.clock}), keys, p.visits.clock()}
 	token, err := now.check(ctx, text)
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -135,7 +135,7 @@ func provider(t *testing.T, a *authority, cfg Config) (*Provider, *clock) {
 		cfg.Claim = "preferred_username"
 	}
 	p, c := New(cfg), &clock{now: time.Now()}
-	p.clock, p.visits.clock = c.Now, c.Now
+	p.visits.clock = c.Now
 	t.Cleanup(p.Close)
 	return p, c
 }

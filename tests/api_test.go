@@ -193,11 +193,7 @@ func TestAPIDescription(t *testing.T) {
 	t.Parallel()
 	dir, port := t.TempDir(), freePort(t)
 	tokens := filepath.Join(dir, "tokens")
-	out, status := command(t, "tokens", "add", "--tokens", tokens, "watcher")
-	token, _, _ := strings.Cut(out[max(0, strings.Index(out, "tr87_")):], "\n")
-	if status != 0 {
-		t.Fatal(out)
-	}
+	token := addToken(t, tokens, "watcher")
 	r := serve(t, fmt.Sprintf("api: {listen: [{transport: tcp, address: \"127.0.0.1:%d\"}]}\napplication-sessions: {tokens-file: %s}\nlimits: {requests-per-second: 100000}\ngrants: [{who: watcher, control: [\"*\"], dial: [\"*\"]}]\n", port, tokens))
 	stranger := &webClient{t: t, client: checking(t, "127.0.0.1"), server: fmt.Sprintf("http://127.0.0.1:%d", port)}
 	actions, all := stranger.description()

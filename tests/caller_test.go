@@ -49,12 +49,7 @@ func TestCallersOverHTTP(t *testing.T) {
 	account(t, accounts, "crm", "s3cret")
 	add := func(args ...string) string {
 		t.Helper()
-		out, status := command(t, append([]string{"tokens", "add", "--tokens", tokens}, args...)...)
-		token, _, _ := strings.Cut(out[max(0, strings.Index(out, "tr87_")):], "\n")
-		if status != 0 || !strings.HasPrefix(token, "tr87_") {
-			t.Fatal(status, out)
-		}
-		return token
+		return addToken(t, tokens, args...)
 	}
 	control := add("crm", "--scope", "control")
 	r := serve(t, fmt.Sprintf("api: {listen: [{transport: tcp, address: \"127.0.0.1:%d\"}], origins: [\"https://crm.example\"]}\naudit: {file: %s}\napplication-sessions: {accounts: %s, tokens-file: %s, lock-after: 2}\n%s", port, audit, accounts, tokens, whoMayWhat))

@@ -10,6 +10,17 @@ import (
 	"time"
 )
 
+// addToken adds a token to a file as the command line says, and returns it.
+func addToken(t *testing.T, file string, args ...string) string {
+	t.Helper()
+	out, status := command(t, append([]string{"tokens", "add", "--tokens", file}, args...)...)
+	token, _, _ := strings.Cut(out[max(0, strings.Index(out, "tr87_")):], "\n")
+	if status != 0 || !strings.HasPrefix(token, "tr87_") {
+		t.Fatal(status, out)
+	}
+	return token
+}
+
 // Tokens are added, listed and revoked on the command line; the file has none of them.
 func TestTokensCommand(t *testing.T) {
 	t.Parallel()

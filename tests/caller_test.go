@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,27 +16,12 @@ import (
 // web asks the HTTP front at a port of this machine. headers are pairs.
 func web(t *testing.T, port int, method, path, body string, headers ...string) (status int, header http.Header, text string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, fmt.Sprintf("http://127.0.0.1:%d%s", port, path), strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
+	c := &webClient{
+		t: t, server: fmt.Sprintf("http://127.0.0.1:%d", port),
+		client: &http.Client{Transport: &openapi.Transport{Fault: func(err error) { t.Error(err) }}},
 	}
-	if body != "" {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	for i := 0; i < len(headers); i += 2 {
-		req.Header.Set(headers[i], headers[i+1])
-	}
-	client := http.Client{Transport: &openapi.Transport{Fault: func(err error) { t.Error(err) }}}
-	res, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	data, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, res.Header, string(data)
+	w := c.ask(method, path, body, headers...)
+	return w.status, w.header, string(w.body)
 }
 
 // A client over HTTP is whom its token or password says, as long as that holds, and may do what its token and the rules let

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -49,51 +48,40 @@ var errPower = errors.New("the machine stopped before the file was closed")
 
 // attempt opens a file and reads all of it. suspect says why the file must be replaced; it is closed then.
 func attempt(path string, unsynced bool) (s *store, suspect, err error) {
-	before := int64(0)
-	if info, err := os.Stat(path); err == nil { //nolint:gosec // the user names the file
-		before = info.Size()
-	}
-	db, err := database(path, bbolt.Options{NoSync: unsynced, NoGrowSync: unsynced})
+	db, found, err := database(path, unsynced)
 	if errors.Is(err, errDamaged) {
 		return nil, err, nil
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	s = &store{db: db, path: path}
-	var old []byte
 	boot := bootID()
+	if found.boot != nil && !bytes.Equal(found.boot, boot) {
+		_ = guard(db.Close)
+		return nil, errPower, nil
+	}
 	err = guard(func() error {
 		if err := os.Chmod(path, 0o600); err != nil { //nolint:gosec // the user names the file
 			return err
 		}
 		return db.Update(func(tx *bbolt.Tx) error {
-			if before > newFile && tx.Bucket(notesBucket) == nil {
-				return fmt.Errorf("%w: everything is missing", errDamaged)
-			}
 			for _, name := range [][]byte{entriesBucket, valuesBucket, notesBucket} {
 				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 					return err
 				}
 			}
 			notes := tx.Bucket(notesBucket)
-			if old = bytes.Clone(notes.Get(bootNote)); !unsynced {
+			if !unsynced {
 				return notes.Delete(bootNote)
 			}
 			return notes.Put(bootNote, boot)
 		})
 	})
 	if err == nil {
-		err = s.walk()
-	}
-	if err == nil && old != nil && !bytes.Equal(old, boot) {
-		err = errPower
-	}
-	if err == nil {
-		return s, nil, nil
+		return &store{db: db, path: path, kept: found.kept, next: found.next}, nil, nil
 	}
 	_ = guard(db.Close)
-	if errors.Is(err, errDamaged) || errors.Is(err, errPower) {
+	if errors.Is(err, errDamaged) {
 		return nil, err, nil
 	}
 	return nil, nil, err
@@ -115,49 +103,46 @@ func setAside(path string) (string, error) {
 
 // salvage adds what can be read of a damaged file, and reports whether that was all.
 func (s *store) salvage(path string) (entries, values int, whole bool) {
-	old, err := database(path, bbolt.Options{ReadOnly: true})
+	old, err := os.Open(path) //nolint:gosec // the user names the file
 	if err != nil {
 		return 0, 0, false
 	}
-	defer func() { _ = guard(old.Close) }()
+	defer old.Close()
+	info, err := old.Stat()
+	if err != nil {
+		return 0, 0, false
+	}
+	whole = true
 	var found []Entry
-	last := uint64(0)
+	var puts []put
+	last, size := uint64(0), int64(0)
 	add := func() {
 		if _, err := s.write(found, nil, Limits{}); err == nil {
 			entries += len(found)
 		} else {
 			whole = false
 		}
-		found = nil
+		found, size = nil, 0
 	}
-	whole = true
-	err = inspect(old, func(tx *bbolt.Tx) error {
-		c := tx.Bucket(entriesBucket).Cursor()
-		for k, v := c.First(); k != nil; k, v = c.Next() {
-			e, err := decode(k, v)
-			if err != nil || e.Seq <= last {
-				whole = false
-				continue
-			}
-			last = e.Seq
-			if found = append(found, e); len(found) == salvageOnce {
-				add()
-			}
+	err = readTree(old, info.Size(), func(path []string, key, value []byte) {
+		if len(path) == 2 && path[0] == string(valuesBucket) && len(path[1]) <= maxName && len(key) <= maxName {
+			puts = append(puts, put{bucket: path[1], key: string(key), value: append([]byte{}, value...)})
 		}
-		return nil
+		if len(path) != 1 || path[0] != string(entriesBucket) {
+			return
+		}
+		e, err := decode(key, value)
+		if err != nil || e.Seq <= last {
+			whole = false
+			return
+		}
+		last = e.Seq
+		found = append(found, e)
+		if size += e.size(); size > salvageOnce {
+			add()
+		}
 	})
-	whole = whole && err == nil
 	add()
-	var puts []put
-	err = inspect(old, func(tx *bbolt.Tx) error {
-		all := tx.Bucket(valuesBucket)
-		return all.ForEachBucket(func(name []byte) error {
-			return all.Bucket(name).ForEach(func(k, v []byte) error {
-				puts = append(puts, put{bucket: string(name), key: string(k), value: append([]byte{}, v...)})
-				return nil
-			})
-		})
-	})
 	whole = whole && err == nil
 	if _, err := s.write(nil, puts, Limits{}); err != nil {
 		return entries, 0, false

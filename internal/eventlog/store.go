@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -44,7 +45,7 @@ var (
 const (
 	lockTimeout = 100 * time.Millisecond
 	newFile     = 64 << 10 // a larger file has been written to
-	salvageOnce = 10_000   // entries in a transaction of salvage
+	salvageOnce = 16 << 20 // octets of entries in a transaction of salvage
 	readAtOnce  = 1 << 20  // octets that one read returns before it stops
 )
 
@@ -68,13 +69,18 @@ func inspect(db *bbolt.DB, work func(*bbolt.Tx) error) error {
 	return guard(func() error { return db.View(work) })
 }
 
-// database opens a file. It releases the file if that fails.
-func database(path string, options bbolt.Options) (db *bbolt.DB, err error) {
+// database opens a file, and returns what is in it. It releases the file if that fails.
+func database(path string, unsynced bool) (db *bbolt.DB, c contents, err error) {
 	var file *os.File
-	options.Timeout = lockTimeout
-	options.FreelistType = bbolt.FreelistMapType
-	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-		file, err = os.OpenFile(name, flag, mode)
+	options := bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, NoSync: unsynced, NoGrowSync: unsynced}
+	options.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
+		var err error
+		if file, err = os.OpenFile(name, flag, mode); err == nil {
+			err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) // bbolt would take it later
+		}
+		if err == nil {
+			c, err = examine(file)
+		}
 		return file, err
 	}
 	err = guard(func() error {
@@ -85,47 +91,64 @@ func database(path string, options bbolt.Options) (db *bbolt.DB, err error) {
 	var errno syscall.Errno
 	switch {
 	case err == nil:
-		return db, nil
-	case errors.Is(err, dberrors.ErrTimeout):
-		return nil, fmt.Errorf("%s is in use by another process", path)
-	case errors.As(err, &onPath), errors.As(err, &errno), errors.Is(err, errDamaged):
+		return db, c, nil
+	case errors.Is(err, dberrors.ErrTimeout), errors.Is(err, syscall.EWOULDBLOCK):
+		err = fmt.Errorf("%s is in use by another process", path)
+	case errors.Is(err, errDamaged), errors.As(err, &onPath), errors.As(err, &errno):
 	default:
 		err = fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	if file != nil {
 		_ = file.Close()
 	}
-	return nil, err
+	return nil, contents{}, err
 }
 
-// walk reads all entries, and the keys of all values.
-func (s *store) walk() error {
-	return inspect(s.db, func(tx *bbolt.Tx) error {
-		s.kept, s.next = kept{}, fresh(0)
-		c := tx.Bucket(entriesBucket).Cursor()
-		for k, v := c.First(); k != nil; k, v = c.Next() {
-			e, err := decode(k, v)
+// contents is what a file has: its entries, and what the log has noted.
+type contents struct {
+	kept kept
+	next uint64 // one more than the newest entry
+	boot []byte // in which run of the machine an unsynced log was written; nil: the file was closed, or is synced
+}
+
+// examine reads a whole file, before bbolt does.
+func examine(file *os.File) (contents, error) {
+	c := contents{next: fresh(0)}
+	info, err := file.Stat()
+	if err != nil || info.Size() == 0 {
+		return c, err
+	}
+	var note []byte
+	var wrong error
+	err = readTree(file, info.Size(), func(path []string, key, value []byte) {
+		switch name := strings.Join(path, "/"); {
+		case name == string(entriesBucket):
+			e, err := decode(key, value)
 			if err != nil {
-				return err
+				wrong = err
+				return
 			}
-			if e.Seq <= s.kept.last {
-				return fmt.Errorf("%w: entries are not in order", errDamaged)
-			}
-			s.kept.add(&e)
-			s.next = e.Seq + 1
+			c.kept.add(&e)
+			c.next = e.Seq + 1
+		case name == string(notesBucket) && bytes.Equal(key, bootNote):
+			c.boot = bytes.Clone(value)
+		case name == string(notesBucket) && bytes.Equal(key, keptNote):
+			note = bytes.Clone(value)
+		case name == string(notesBucket) || len(path) == 2 && path[0] == string(valuesBucket):
+		default:
+			wrong = fmt.Errorf("%w: it is no event log", errDamaged)
 		}
-		note := tx.Bucket(notesBucket).Get(keptNote)
-		if len(note) == 8+8+8 && s.kept.count == 0 {
-			s.next = binary.BigEndian.Uint64(note)
-		}
-		if (note != nil || s.kept.count > 0) && !bytes.Equal(note, s.kept.note(s.next)) {
-			return fmt.Errorf("%w: entries are missing", errDamaged)
-		}
-		values := tx.Bucket(valuesBucket)
-		return values.ForEachBucket(func(name []byte) error {
-			return values.Bucket(name).ForEach(func(_, _ []byte) error { return nil })
-		})
 	})
+	if err = errors.Join(err, wrong); err != nil {
+		return contents{}, err
+	}
+	if len(note) == 8+8+8 && c.kept.count == 0 {
+		c.next = binary.BigEndian.Uint64(note)
+	}
+	if (note != nil || c.kept.count > 0 || info.Size() > newFile) && !bytes.Equal(note, c.kept.note(c.next)) {
+		return contents{}, fmt.Errorf("%w: entries are missing", errDamaged)
+	}
+	return c, nil
 }
 
 func (k *kept) add(e *Entry) {

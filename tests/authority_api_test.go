@@ -15,21 +15,17 @@ import (
 // malloryWeb is the address that Mallory is known by at the front for HTTP.
 const malloryWeb = "127.0.0.67"
 
-// overHTTP lets Mallory in over HTTP: by POST /v1/csta with documents, and in JSON with what JSON can say. What it cannot say
-// is no request in JSON.
-func (s *stage) overHTTP() []mallory {
+// overHTTP lets Mallory in over HTTP: by POST /v1/csta with documents.
+func (s *stage) overHTTP() mallory {
 	web := s.web(malloryWeb)
-	csta := func(kind string, say func(document string) string) func([]string, string) []*uacsta.Message {
-		return func(documents []string, _ string) []*uacsta.Message {
-			s.t.Helper()
-			answers := make([]*uacsta.Message, len(documents))
-			for i, document := range documents {
-				answers[i] = s.answerIn(web.ask("POST", "/v1/csta", say(document), "Content-Type", kind))
-			}
-			return answers
+	return mallory{front: "api in XML", who: malloryWeb, alone: true, send: func(documents []string, _ string) []*uacsta.Message {
+		s.t.Helper()
+		answers := make([]*uacsta.Message, len(documents))
+		for i, document := range documents {
+			answers[i] = s.answerIn(web.ask("POST", "/v1/csta", document, "Content-Type", "application/xml"))
 		}
-	}
-	return []mallory{{front: "api in XML", who: malloryWeb, send: csta("application/xml", func(document string) string { return document })}}
+		return answers
+	}}
 }
 
 // web returns a client of HTTP that comes from an address.
@@ -105,58 +101,78 @@ func (s *stage) thefts(web *webClient) (list []theft) {
 	return list
 }
 
-// tryHTTP tries the ways of the API. Every one is refused, and audited. What would happen (dryRun) is not audited, and says
-// the same of a call of others as of one that there is not.
+// tryHTTP tries the ways of the API, over HTTP and over a WebSocket. Every one is refused, and audited. What would happen
+// (dryRun) is not audited, and says the same of a call of others as of one that there is not.
 func (s *stage) tryHTTP() (all []attempt) {
 	s.t.Helper()
 	if s.call != nil {
 		s.call()
 	}
-	web := s.web(malloryWeb)
+	web, socket := s.web(malloryWeb), s.webSocket(malloryWeb, "events")
 	thefts := s.thefts(web)
 	if len(thefts) < 200 {
 		s.t.Errorf("only %d ways of the API", len(thefts))
 	}
-	unsaid := strings.NewReplacer(s.words["foreign"], "CALL", "999999", "CALL")
-	for _, x := range thefts {
-		_ = s.wire()
-		w := web.ask(x.method, x.path, x.body)
-		if !slices.Contains([]int{403, 404, 409, 422, 501}, w.status) || w.problem().Detail == "" {
-			s.t.Errorf("%s %s %s: %s", x.method, x.path, x.body, w)
-		}
-		if err := s.wire(); err != nil {
-			s.t.Errorf("%s %s %s: the switching function got %v", x.method, x.path, x.body, err)
-		}
-		if !strings.Contains(x.body, `"with"`) { // for that the API itself asks first
-			all = append(all, attempt{malloryWeb, x.service, x.about, x.method + " " + x.path})
-		}
-		look := web.ask(x.method, x.path+"?dryRun=true", x.body)
-		if look.status == 200 && !strings.Contains(string(look.body), `"allowed":false`) && !strings.HasSuffix(x.about, "@"+s.words["me"]) { // there the switch is asked first
-			s.t.Errorf("%s %s %s would do %s", x.method, x.path, x.body, look)
-		}
-		other := strings.NewReplacer(s.words["foreign"], "999999")
-		nobody := web.ask(x.method, other.Replace(x.path)+"?dryRun=true", other.Replace(x.body))
-		if a, b := unsaid.Replace(look.String()), unsaid.Replace(nobody.String()); a != b {
-			s.t.Errorf("%s %s %s tells calls from others:\n%s\n%s", x.method, x.path, x.body, a, b)
-		}
-	}
+	all = append(s.tryThefts("HTTP", web.ask, thefts), s.tryThefts("a WebSocket", socket.ask, thefts)...)
 	alice, foreign := s.words["alice"], s.words["foreign"]
-	for _, path := range []string{"/v1/devices/" + alice, "/v1/devices/" + alice + "/calls", "/v1/calls/" + foreign, "/v1/events?devices=" + alice} {
-		if w := web.ask("GET", path, ""); w.status != 403 && w.status != 404 {
-			s.t.Errorf("%s: %s", path, w)
+	for way, ask := range map[string]askFunc{"HTTP": web.ask, "a WebSocket": socket.ask} {
+		for _, path := range []string{"/v1/devices/" + alice, "/v1/devices/" + alice + "/calls", "/v1/calls/" + foreign} {
+			if w := ask("GET", path, ""); w.status != 403 && w.status != 404 {
+				s.t.Errorf("%s over %s: %s", path, way, w)
+			}
+			service, about := uacsta.NameSnapshotDevice, alice
+			if strings.HasPrefix(path, "/v1/calls") {
+				service, about = uacsta.NameSnapshotCall, foreign+"@"
+			}
+			all = append(all, attempt{malloryWeb, service, about, "GET " + path + " over " + way})
 		}
-		service, about := uacsta.NameSnapshotDevice, alice
-		if strings.HasPrefix(path, "/v1/calls") {
-			service, about = uacsta.NameSnapshotCall, foreign+"@"
+		for _, path := range []string{"/v1/devices", "/v1/calls", "/v1/devices?filter=" + alice, "/v1/calls?filter=*", "/v1/devices?details=true"} {
+			if w := ask("GET", path, ""); w.status != 200 || strings.Contains(string(w.body), `"`+alice+`"`) || strings.Contains(string(w.body), `"`+foreign+`"`) {
+				s.t.Errorf("%s over %s: %s", path, way, w)
+			}
 		}
-		all = append(all, attempt{malloryWeb, service, about, "GET " + path})
 	}
-	for _, path := range []string{"/v1/devices", "/v1/calls", "/v1/devices?filter=" + alice, "/v1/calls?filter=*", "/v1/devices?details=true"} {
-		if w := web.ask("GET", path, ""); strings.Contains(string(w.body), `"`+alice+`"`) || strings.Contains(string(w.body), `"`+foreign+`"`) {
-			s.t.Errorf("%s: %s", path, w)
+	for way, w := range map[string]said{
+		"GET": web.ask("GET", "/v1/events?devices="+alice, ""), "PUT": socket.ask("PUT", "/v1/events", `{"devices": ["`+alice+`"]}`),
+	} {
+		if w.status != 403 && w.status != 404 {
+			s.t.Errorf("%s /v1/events: %s", way, w)
 		}
+		all = append(all, attempt{malloryWeb, uacsta.NameSnapshotDevice, alice, way + " /v1/events"})
 	}
 	s.quiet("after the API")
+	return all
+}
+
+// askFunc sends a request and returns its response.
+type askFunc func(method, path, body string, headers ...string) said
+
+func (s *stage) tryThefts(way string, ask askFunc, thefts []theft) (all []attempt) {
+	s.t.Helper()
+	unsaid := strings.NewReplacer(s.words["foreign"], "CALL", "999999", "CALL")
+	other := strings.NewReplacer(s.words["foreign"], "999999")
+	for _, x := range thefts {
+		name := fmt.Sprintf("%s %s %s over %s", x.method, x.path, x.body, way)
+		_ = s.wire()
+		w := ask(x.method, x.path, x.body)
+		if !slices.Contains([]int{403, 404, 409, 422, 501}, w.status) || w.problem().Detail == "" {
+			s.t.Errorf("%s: %s", name, w)
+		}
+		if err := s.wire(); err != nil {
+			s.t.Errorf("%s: the switching function got %v", name, err)
+		}
+		if !strings.Contains(x.body, `"with"`) { // for that the API itself asks first
+			all = append(all, attempt{malloryWeb, x.service, x.about, name})
+		}
+		look := ask(x.method, x.path+"?dryRun=true", x.body)
+		if look.status == 200 && !strings.Contains(string(look.body), `"allowed":false`) && !strings.HasSuffix(x.about, "@"+s.words["me"]) { // there the switch is asked first
+			s.t.Errorf("%s would do %s", name, look)
+		}
+		nobody := ask(x.method, other.Replace(x.path)+"?dryRun=true", other.Replace(x.body))
+		if a, b := unsaid.Replace(look.String()), unsaid.Replace(nobody.String()); a != b {
+			s.t.Errorf("%s tells calls from others:\n%s\n%s", name, a, b)
+		}
+	}
 	return all
 }
 

@@ -29,7 +29,7 @@ const (
 // atOnce is how many requests wait for their answers side by side.
 const atOnce = 32
 
-// fronts lets Mallory in over CSTA-XML, and over TR/87.
+// fronts lets Mallory in over CSTA-XML, over TR/87, and over HTTP and WebSockets.
 func (s *stage) fronts() []mallory {
 	c := s.xml()
 	if m := c.login(malloryAccount, "pw", uacsta.LoginPlain, 3600); m.Name() != "StartApplicationSessionPosResponse" {
@@ -39,7 +39,8 @@ func (s *stage) fronts() []mallory {
 		{front: "xml", who: malloryAccount, send: c.sendAll},
 		{front: "sip", who: malloryURI, send: overSIP(s.t, s.port, "")},
 	}
-	list = append(list, s.overHTTP()...)
+	list = append(list, s.overHTTP())
+	list = append(list, s.overWebSocket()...)
 	if s.lines {
 		list = append(list, mallory{front: "sip with a line", who: malloryURI, line: true, send: overSIP(s.t, s.port, s.words["me"])})
 	}

@@ -44,6 +44,7 @@ func (s *stage) fillIn(text string) string {
 type mallory struct {
 	front, who string
 	line       bool // her device was named apart from requests
+	alone      bool // her requests have no session: what needs one is refused to everybody, before the core sees it
 	// send sends documents and returns an answer to each. A barrier is sent behind them: what has
 	// no answer before that of the barrier gets none.
 	send func(documents []string, barrier string) []*uacsta.Message
@@ -124,7 +125,7 @@ func (s *stage) try(m mallory, list []naming) (all []attempt) {
 		if answer == nil || answer.Err() == nil || answer.Err().Category == "" {
 			s.t.Errorf("%s by %s, %s: the answer is %v\n%s", service, m.front, n.way, answer, documents[i])
 		}
-		if m.who != malloryWeb || !aside.MatchString(service) { // these the API refuses to everybody, before the core sees them
+		if !m.alone || !aside.MatchString(service) {
 			all = append(all, attempt{m.who, service, s.fillIn(n.about), m.front + ", " + n.way})
 		}
 	}
@@ -147,7 +148,7 @@ func (s *stage) try(m mallory, list []naming) (all []attempt) {
 		if answer != nil && answer.Err() == nil {
 			s.granted[service] = true
 		}
-		if answer != nil && answer.Err() != nil && (strings.Contains(document, "<callID>") || !uacsta.Observes(service)) && (m.who != malloryWeb || !aside.MatchString(service)) {
+		if answer != nil && answer.Err() != nil && (strings.Contains(document, "<callID>") || !uacsta.Observes(service)) && (!m.alone || !aside.MatchString(service)) {
 			all = append(all, attempt{m.who, service, "", m.front + ", " + n.way})
 		}
 	}

@@ -38,6 +38,32 @@ func (a *action) path() string {
 	return "/v1/devices/{device}/" + a.last
 }
 
+// members returns what a body may have, apart from attributes: the short members, then those of CSTA that the path and the
+// short ones do not give.
+func (a *action) members() []string {
+	var short, long []string
+	for name, member := range map[string]string{"to": a.to, "by": a.by, "with": a.other} {
+		if member != "" {
+			short = append(short, name)
+		}
+	}
+	if a.service == uacsta.NameMakeCall {
+		short = append(short, "prompt")
+	}
+	properties, _ := uacsta.JSONSchema(a.service)["properties"].(map[string]any)
+	if properties["correlatorData"] != nil {
+		short = append(short, "correlator")
+	}
+	slices.Sort(short)
+	for name := range properties {
+		if !strings.HasPrefix(name, "@") && name != "otherElements" && name != a.object && (a.other == "" || name != "heldCall" && name != "activeCall") {
+			long = append(long, name)
+		}
+	}
+	slices.Sort(long)
+	return append(short, long...)
+}
+
 // shortNames are the last parts of paths that are not the service's own name.
 var shortNames = map[string]string{
 	uacsta.NameClear: "clear-message", uacsta.NameClearConnection: "clear", uacsta.NameClearCall: "clear-call", uacsta.NameConsultationCall: "consult",

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -34,11 +35,7 @@ func (s *Server) describeCSTA() {
 			}}, nil
 		}
 		defer cancel()
-		parse := uacsta.ParseJSON
-		if isXML(kind) {
-			parse = uacsta.Parse
-		}
-		out, err := s.csta(ctx, in, parse)
+		out, err := s.csta(ctx, in, isXML(kind))
 		if err != nil {
 			return nil, err
 		}
@@ -56,10 +53,23 @@ func (s *Server) describeCSTA() {
 	described.Responses["200"].Content = map[string]*huma.MediaType{typeJSON: {Schema: form}, "application/xml": document}
 }
 
+// parse reads a message whose values are those of the standard.
+func parse(document []byte, xml bool) (*uacsta.Message, error) {
+	read := uacsta.ParseJSON
+	if xml {
+		read = uacsta.Parse
+	}
+	m, err := read(document)
+	if err == nil {
+		err = m.Values()
+	}
+	return m, err
+}
+
 // csta carries out a request, or says what it would do, in JSON.
-func (s *Server) csta(ctx context.Context, in *WithBody, parse func([]byte) (*uacsta.Message, error)) ([]byte, error) {
+func (s *Server) csta(ctx context.Context, in *WithBody, xml bool) ([]byte, error) {
 	c := clientOf(ctx)
-	req, err := parse(in.RawBody)
+	req, err := parse(in.RawBody, xml)
 	if err != nil {
 		return nil, unread(err)
 	}
@@ -94,17 +104,18 @@ func (c *client) alone(req *uacsta.Message) error {
 	return nil
 }
 
-// answerXML carries out a request in CSTA-XML. The response to one that is refused is CSTA-XML, too.
+// answerXML carries out a request in CSTA-XML. The response to one that is refused is CSTA-XML, too, with a comment for
+// people.
 func answerXML(ctx context.Context, w http.ResponseWriter, document []byte) {
 	c := clientOf(ctx)
-	write := func(status int, m *uacsta.Message) {
+	write := func(status int, m *uacsta.Message, detail string) {
 		w.Header().Set("Content-Type", "application/xml")
 		w.WriteHeader(status)
 		if m != nil {
-			_, _ = w.Write(m.Bytes()) // the client may have left
+			_, _ = w.Write(append(m.Bytes(), comment(detail)...)) // the client may have left
 		}
 	}
-	req, err := uacsta.Parse(document)
+	req, err := parse(document, true)
 	var unclear *uacsta.Unclear
 	switch {
 	case errors.As(err, &unclear):
@@ -112,7 +123,7 @@ func answerXML(ctx context.Context, w http.ResponseWriter, document []byte) {
 		c.session.Unclear(unclear, func(m *uacsta.Message) { answer <- m })
 		select {
 		case m := <-answer:
-			write(http.StatusUnprocessableEntity, m)
+			write(http.StatusUnprocessableEntity, m, detailOf(unclear, m))
 		case <-ctx.Done():
 			fail(w, explained(ctx.Err()))
 		}
@@ -130,10 +141,35 @@ func answerXML(ctx context.Context, w http.ResponseWriter, document []byte) {
 	var refusal *uacsta.Error
 	switch {
 	case errors.As(err, &refusal):
-		write(ofCSTA(refusal).Status, uacsta.ErrorMessage(refusal, edition))
+		write(ofCSTA(refusal).Status, uacsta.ErrorMessage(refusal, edition), refusal.Detail)
 	case err != nil:
 		fail(w, explained(err))
 	default:
-		write(http.StatusOK, res)
+		write(http.StatusOK, res, "")
 	}
+}
+
+// detailOf says what is wrong with a request that could not be read, if m refuses it for that.
+func detailOf(unclear *uacsta.Unclear, m *uacsta.Message) string {
+	if unclear == nil || m == nil || m.Err() == nil || m.Err().Value != unclear.Refusal.Value {
+		return ""
+	}
+	return unclear.Refusal.Detail
+}
+
+// comment returns a comment of XML behind a document; "" for no text.
+func comment(text string) string {
+	if text == "" {
+		return ""
+	}
+	plain := strings.Map(func(r rune) rune {
+		if r < ' ' || r == '\uFFFE' || r == '\uFFFF' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
+	for strings.Contains(plain, "--") { // which ends a comment
+		plain = strings.ReplaceAll(plain, "--", "- -")
+	}
+	return "\n<!-- " + plain + " -->\n"
 }

@@ -64,15 +64,11 @@ func actionTable() string {
 	b.WriteString("| action | request | short members | service |\n| --- | --- | --- | --- |\n")
 	for _, a := range actions() {
 		var short []string
-		for member, is := range map[string]bool{
-			"to": a.to != "", "by": a.by != "", "with": a.other != "", "prompt": a.service == uacsta.NameMakeCall,
-			"correlator": slices.Contains(slices.Collect(maps.Keys(uacsta.JSONSchema(a.service)["properties"].(map[string]any))), "correlatorData"),
-		} {
-			if is && a.method != "GET" {
+		for _, member := range a.members() {
+			if _, ofCSTA := uacsta.JSONSchema(a.service)["properties"].(map[string]any)[member]; !ofCSTA && a.method != "GET" {
 				short = append(short, "`"+member+"`")
 			}
 		}
-		slices.Sort(short)
 		fmt.Fprintf(&b, "| `%s` | `%s %s` | %s | [%s](csta/%[5]s.md) |\n", a.name, a.method, a.path(), strings.Join(short, " "), a.service)
 	}
 	return b.String()

@@ -20,7 +20,12 @@ import (
 
 // post sends a request to the server itself, in the name of a client on this machine. headers are pairs.
 func (o *office) post(ctx context.Context, path, kind, body string, headers ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequestWithContext(ctx, http.MethodPost, path, strings.NewReader(body))
+	return o.send(ctx, http.MethodPost, path, kind, body, headers...)
+}
+
+// send is post for any method.
+func (o *office) send(ctx context.Context, method, path, kind, body string, headers ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body))
 	r.RemoteAddr, r.Host = "127.0.0.1:40000", "localhost"
 	r.Header.Set("Content-Type", kind)
 	for i := 0; i < len(headers); i += 2 {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -245,6 +247,9 @@ func (s *Server) request(ctx context.Context, c *client, a *action, in *actionIn
 	if a.call {
 		given[a.object] = connection(call)
 	}
+	if err := a.known(fields); err != nil {
+		return nil, err
+	}
 	for short, member := range map[string]string{"to": a.to, "by": a.by} {
 		if value, ok := fields[short]; ok && member != "" {
 			if short == "to" && a.many && value[0] != '[' {
@@ -281,11 +286,29 @@ func (s *Server) request(ctx context.Context, c *client, a *action, in *actionIn
 	if err != nil {
 		return nil, problem(http.StatusBadRequest, "the body is no JSON object: %v", err)
 	}
-	req, err := uacsta.ParseJSON(document)
+	req, err := parse(document, false)
 	if err != nil {
 		return nil, unread(err)
 	}
 	return req, nil
+}
+
+// known refuses a request with a member that there is not. Package uacsta checks what is inside the members.
+func (a *action) known(fields map[string]json.RawMessage) error {
+	members := a.members()
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		plain := strings.TrimPrefix(name, "@") // its attributes
+		if slices.Contains(members, plain) || name == "@" || name == "otherElements" {
+			continue
+		}
+		if slices.Contains([]string{a.object, "heldCall", "activeCall"}, plain) && a.method != http.MethodGet {
+			return problem(http.StatusUnprocessableEntity, "%s is given twice: the path gives it, leave it out of the body", name)
+		}
+		p := problem(http.StatusUnprocessableEntity, "%.64q: there is no such member%s", name, uacsta.Advice(name, members))
+		p.CSTA = &Refusal{string(uacsta.Operation), uacsta.InvalidParameterValue}
+		return p
+	}
+	return nil
 }
 
 // complete refuses a request without a member that CSTA requires.

@@ -192,7 +192,9 @@ func words(e *uacsta.Error) string {
 func unread(err error) *Problem {
 	var unclear *uacsta.Unclear
 	if errors.As(err, &unclear) && unclear.Refusal != nil {
-		return problem(http.StatusUnprocessableEntity, "%s", cmp.Or(unclear.Refusal.Detail, words(unclear.Refusal)))
+		p := problem(http.StatusUnprocessableEntity, "%s", cmp.Or(unclear.Refusal.Detail, words(unclear.Refusal)))
+		p.CSTA = &Refusal{string(unclear.Refusal.Category), unclear.Refusal.Value}
+		return p
 	}
 	return problem(http.StatusUnprocessableEntity, "%v", err)
 }

@@ -64,6 +64,15 @@ func textual(description string) *huma.Schema {
 	return &huma.Schema{Type: "string", Description: description}
 }
 
+// values returns a list of texts in a schema of package uacsta.
+func values(m map[string]any, keyword string) (list []any) {
+	texts, _ := m[keyword].([]string)
+	for _, text := range texts {
+		list = append(list, text)
+	}
+	return list
+}
+
 // schemaOf converts a JSON Schema of package uacsta.
 func schemaOf(m map[string]any) *huma.Schema {
 	s := &huma.Schema{}
@@ -71,6 +80,8 @@ func schemaOf(m map[string]any) *huma.Schema {
 	if value, ok := m["const"]; ok {
 		s.Enum = []any{value}
 	}
+	s.Enum = append(s.Enum, values(m, "enum")...)
+	s.Examples = values(m, "examples")
 	if items, ok := m["items"].(map[string]any); ok {
 		s.Items = schemaOf(items)
 	}

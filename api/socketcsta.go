@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"mime"
 	"net/http"
@@ -20,15 +21,13 @@ func (k *socket) csta(q inquiry) {
 		k.refuse(q.ID, problem(http.StatusUnsupportedMediaType, "write the header Content-Type: application/json, or application/xml"))
 		return
 	}
-	var req *uacsta.Message
-	var err error
+	body := []byte(q.Body)
 	if xml {
-		req, err = uacsta.Parse(q.body())
-	} else {
-		req, err = uacsta.ParseJSON(q.Body)
+		body = q.body()
 	}
-	reply := func(m *uacsta.Message) { k.answer(q.ID, xml, m) }
+	req, err := parse(body, xml)
 	var unclear *uacsta.Unclear
+	reply := func(m *uacsta.Message) { k.answer(q.ID, xml, m, unclear) }
 	switch {
 	case errors.As(err, &unclear):
 		k.client.session.Unclear(unclear, reply)
@@ -49,8 +48,8 @@ func isXML(kind string) bool {
 	return kind == "application/xml" || kind == "text/xml" || kind == "application/csta+xml"
 }
 
-// answer sends the response of the core; nil: there is none.
-func (k *socket) answer(id string, xml bool, m *uacsta.Message) {
+// answer sends the response of the core; nil: there is none. unclear is why the request could not be read, or nil.
+func (k *socket) answer(id string, xml bool, m *uacsta.Message, unclear *uacsta.Unclear) {
 	res := SocketResponse{ID: id, Status: http.StatusOK}
 	switch {
 	case m == nil:
@@ -59,9 +58,11 @@ func (k *socket) answer(id string, xml bool, m *uacsta.Message) {
 		if refusal := m.Err(); refusal != nil {
 			res.Status = ofCSTA(refusal).Status
 		}
-		res.Body = string(m.Bytes())
+		res.Body = string(m.Bytes()) + comment(detailOf(unclear, m))
 	case m.Err() != nil:
-		k.refuse(id, ofCSTA(m.Err()))
+		p := ofCSTA(m.Err())
+		p.Detail = cmp.Or(detailOf(unclear, m), p.Detail)
+		k.refuse(id, p)
 		return
 	default:
 		res.Body = m

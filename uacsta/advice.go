@@ -7,7 +7,7 @@ import (
 
 // quoted returns a name of the document for an error: as it is, or shortened and in quotes.
 func quoted(name string) string {
-	if len(name) <= 64 && strings.Trim(name, "@ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") == "" {
+	if name != "" && len(name) <= 64 && strings.Trim(name, "@ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") == "" {
 		return name
 	}
 	return fmt.Sprintf("%.40q", name)
@@ -22,8 +22,8 @@ func (g *grammar) names() []string {
 	return names
 }
 
-// advice says which of the known names may be meant by an unknown one.
-func advice(name string, known []string) string {
+// Advice says which of the known names may be meant by an unknown one, or lists them, as the end of a sentence.
+func Advice(name string, known []string) string {
 	best, alike := "", 0
 	for _, k := range known {
 		if strings.EqualFold(k, name) {
@@ -36,7 +36,7 @@ func advice(name string, known []string) string {
 	switch {
 	case best != "":
 		return "; did you mean " + best + "?"
-	case len(known) > 0 && len(known) <= 30:
+	case len(known) > 0 && len(known) <= 40:
 		return "; known here: " + strings.Join(known, ", ")
 	}
 	return ""

@@ -330,8 +330,8 @@ func (t tables) typeOf(c child) string {
 		}
 	}
 	text := fmt.Sprintf("[%s](types.md#%s)", name, anchor(name))
-	if e := t.entries[c.typ]; e != nil && len(e.values) > 0 && len(e.values) <= 4 {
-		text = "`" + strings.Join(trimmed(e.values), "`, `") + "`"
+	if e := t.entries[c.typ]; e != nil && len(e.values) > 0 && len(e.values) <= 4 && !e.others {
+		text = "`" + strings.Join(e.plainValues(), "`, `") + "`"
 	}
 	if c.item != "" || c.repeat {
 		text = "list of " + text
@@ -339,21 +339,20 @@ func (t tables) typeOf(c child) string {
 	return text
 }
 
-// trimmed returns values without the marks of editions.
-func trimmed(values []string) []string {
-	plain := make([]string, len(values))
-	for i, value := range values {
-		plain[i] = strings.TrimPrefix(value, "+")
-	}
-	return plain
-}
-
 // types writes the page of the types.
 func (t tables) types() string {
+	causes, err := constants("cause.go", "EventCause")
+	if err != nil {
+		log.Fatal(err)
+	}
 	var b strings.Builder
 	b.WriteString("# The types of CSTA\n\nWhat the fields of [requests](README.md) and responses consist of.\n\n## Basic types\n")
 	for _, basic := range basics {
-		fmt.Fprintf(&b, "\n### %s\n\n%s\n", basic.name, sentence(basic.text))
+		text := sentence(basic.text)
+		if basic.typ == "Cause" {
+			text += " All: `" + strings.Join(causes, "`, `") + "`, and others."
+		}
+		fmt.Fprintf(&b, "\n### %s\n\n%s\n", basic.name, text)
 	}
 	for _, s := range t.sections {
 		if s.name != "types" && s.name != "enumerations" {
@@ -372,6 +371,9 @@ func (t tables) types() string {
 				if values[i] = "`" + plain + "`"; later {
 					values[i] += " (from edition 6 on)"
 				}
+			}
+			if e.others {
+				values = append(values, "and others")
 			}
 			b.WriteString(strings.Join(values, ", ") + ".\n")
 		}

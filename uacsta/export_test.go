@@ -21,4 +21,9 @@ func AllCapabilities(holder string) Capabilities {
 }
 
 // FirstValue returns a valid value of an enumeration, "" for other types.
-func FirstValue(enumeration string) string { return firstValues[enumeration] }
+func FirstValue(name string) string {
+	if values := enumerations[name].values; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}

@@ -72,15 +72,11 @@ func main() {
 		}
 		write(dir, s.name, fmt.Sprintf("// %s.\n\n%s", s.title, b.String()))
 	}
-	var values bytes.Buffer
-	for _, s := range sections {
-		for _, e := range s.entries {
-			if len(e.values) > 0 {
-				fmt.Fprintf(&values, "\t%q: %q,\n", e.name, strings.TrimPrefix(e.values[0], "+"))
-			}
-		}
+	values, err := enumerations(sections)
+	if err != nil {
+		log.Fatal(err)
 	}
-	write(dir, "values_test", "// firstValues holds a valid value of every enumeration.\nvar firstValues = map[string]string{\n"+values.String()+"}\n")
+	write(dir, "values", values)
 	write(dir, "names", "// The names of the messages.\nconst (\n"+names.String()+")\n")
 	write(dir, "services", "// classes lists the classes of services.\nvar classes = "+fmt.Sprintf("%#v", classes)+
 		"\n\n// services holds every request.\nvar services = map[string]Service{\n"+services.String()+"}\n"+
@@ -254,6 +250,35 @@ func isZero(expression, typ string) string {
 		return expression + ".IsZero()"
 	}
 	return expression + ` == ""`
+}
+
+// enumerations writes the values of all enumerations, also of those whose constants are written by hand. EventCause has
+// others: a receiver accepts any.
+func enumerations(sections []*section) (string, error) {
+	var b strings.Builder
+	b.WriteString("// enumerations holds every enumeration by the name of its type.\nvar enumerations = map[string]enumeration{\n")
+	line := func(name string, others bool, values []string) {
+		mark := ""
+		if others {
+			mark = ", others: true"
+		}
+		fmt.Fprintf(&b, "\t%q: {values: %#v%s},\n", name, values, mark)
+	}
+	for _, s := range sections {
+		for _, e := range s.entries {
+			if len(e.values) > 0 {
+				line(e.name, e.others, e.plainValues())
+			}
+		}
+	}
+	causes, err := constants("cause.go", "EventCause")
+	if err != nil {
+		return "", err
+	}
+	line("EventCause", true, causes)
+	states, err := constants("enumerations.go", "LocalConnectionState")
+	line("LocalConnectionState", false, states)
+	return b.String() + "}\n", err
 }
 
 func (e *entry) writeEnumeration(b *bytes.Buffer) {

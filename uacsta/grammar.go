@@ -10,13 +10,14 @@ import (
 // A grammar describes the content of an element. Grammars are made from the message structs, so that a
 // reader with a grammar reads exactly what Decode reads (ECMA-323).
 type grammar struct {
-	shape      shape
-	members    []member // of a structure, in schema order
-	choice     bool     // exactly one of the members is there
-	open       bool     // other children are allowed
-	list       bool     // its children are the items of a list
-	connection bool     // it is a connection identifier
-	identifies bool     // device identifiers occur in it
+	shape       shape
+	members     []member // of a structure, in schema order
+	choice      bool     // exactly one of the members is there
+	open        bool     // other children are allowed
+	list        bool     // its children are the items of a list
+	connection  bool     // it is a connection identifier
+	identifies  bool     // device identifiers occur in it
+	enumeration          // of a text that is a value of one
 }
 
 // shape is the form of an element's content.
@@ -128,9 +129,17 @@ func (c compiler) of(t reflect.Type) *grammar {
 	if g := written[t]; g != nil {
 		return g
 	}
+	if g := c[t]; g != nil {
+		return g
+	}
 	switch t.Kind() {
 	case reflect.String:
-		return plainText
+		values, is := enumerations[t.Name()]
+		if !is {
+			return plainText
+		}
+		c[t] = &grammar{shape: shapeText, enumeration: values}
+		return c[t]
 	case reflect.Bool:
 		return &grammar{shape: shapeBool}
 	case reflect.Int:
@@ -140,9 +149,6 @@ func (c compiler) of(t reflect.Type) *grammar {
 	case reflect.Struct:
 	default:
 		panic("uacsta: no grammar for " + t.String())
-	}
-	if g := c[t]; g != nil {
-		return g
 	}
 	g := &grammar{shape: shapeStruct, open: true}
 	c[t] = g

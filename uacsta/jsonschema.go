@@ -24,7 +24,14 @@ func (g *grammar) schema() map[string]any {
 	case shapeStruct:
 		return g.object()
 	}
-	return map[string]any{"type": "string"}
+	schema := map[string]any{"type": "string"}
+	switch {
+	case g.others:
+		schema["examples"] = g.values
+	case g.values != nil:
+		schema["enum"] = g.values
+	}
+	return schema
 }
 
 // object returns the schema of a structure.

@@ -737,7 +737,7 @@ const (
 	ToneSitNC         TelephonyTone = "sitNC"
 )
 
-// ToneDetected is a tone that was heard; more besides (ECMA-323).
+// ToneDetected is a tone that was heard (ECMA-323).
 type ToneDetected string
 
 // The values of ToneDetected.

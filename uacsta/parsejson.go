@@ -123,7 +123,7 @@ func (r *jsonReader) message() (*etree.Element, error) {
 // foreign reads a message that the standard does not define.
 func (r *jsonReader) foreign(name string) (*etree.Element, error) {
 	unknown := func() (*etree.Element, error) {
-		return nil, fmt.Errorf("%w: %s: there is no such message%s", ErrJSON, quoted(name), advice(name, Names()))
+		return nil, fmt.Errorf("%w: %s: there is no such message%s", ErrJSON, quoted(name), Advice(name, Names()))
 	}
 	if r.token() != json.Delim('{') || !r.d.More() || r.token() != jsonDocument {
 		return unknown()
@@ -217,7 +217,7 @@ func (r *jsonReader) object(e *etree.Element, g *grammar, path string) error {
 		case name == jsonOthers && g.open:
 			others, err = r.others(at)
 		case i < 0:
-			return r.fail(at, "there is no such member%s", advice(name, g.names()))
+			return r.fail(at, "there is no such member%s", Advice(name, g.names()))
 		default:
 			members[name], err = r.member(e, &g.members[i], at)
 		}

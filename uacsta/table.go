@@ -6,6 +6,9 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"slices"
 	"strings"
@@ -23,7 +26,8 @@ type entry struct {
 	edition6          bool
 	form              string // "", "one of" or "set of"
 	children          []child
-	values            []string
+	values            []string // of an enumeration
+	others            bool     // it has other values, too
 	classes           []string // of a request
 	mandatory         bool     // every link must serve the request
 	capability        string   // its name in the capability lists, if it does not follow from its own
@@ -169,6 +173,9 @@ func identifies(typ string, all map[string]*entry) bool {
 func (e *entry) parseBody(body string, enumeration bool) error {
 	if enumeration {
 		e.values = split(body, "|")
+		if last := len(e.values) - 1; last >= 0 && e.values[last] == "..." {
+			e.values, e.others = e.values[:last], true
+		}
 		return nil
 	}
 	separator := ","
@@ -197,6 +204,34 @@ func (e *entry) parseBody(body string, enumeration bool) error {
 		e.children = append(e.children, c)
 	}
 	return nil
+}
+
+// plainValues returns the values of an enumeration without the marks of editions.
+func (e *entry) plainValues() []string {
+	plain := make([]string, len(e.values))
+	for i, value := range e.values {
+		plain[i] = strings.TrimPrefix(value, "+")
+	}
+	return plain
+}
+
+// constants returns the values of the constants of a type in a Go file.
+func constants(file, typ string) ([]string, error) {
+	tree, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+	if err != nil {
+		return nil, err
+	}
+	var values []string
+	ast.Inspect(tree, func(n ast.Node) bool {
+		if c, ok := n.(*ast.ValueSpec); ok && len(c.Values) == 1 {
+			name, typed := c.Type.(*ast.Ident)
+			if value, literal := c.Values[0].(*ast.BasicLit); literal && typed && name.Name == typ {
+				values = append(values, strings.Trim(value.Value, `"`))
+			}
+		}
+		return true
+	})
+	return values, nil
 }
 
 func split(s, separator string) []string {

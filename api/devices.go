@@ -175,25 +175,9 @@ func (s *Server) device(c *client, number string) (Device, error) {
 // switch does not say is left out. The error is that of a device that it does not have.
 func (s *Server) detail(ctx context.Context, c *client, d *Device) error {
 	id := uacsta.Dev(d.Device)
-	ask := func(req, into any) error {
-		m := uacsta.Encode(req, uacsta.Edition6)
-		if !slices.Contains(d.services, m.Name()) {
-			return errUnasked
-		}
-		res, err := c.do(ctx, m)
-		if err != nil {
-			return err
-		}
-		return res.Decode(into)
-	}
-	if d.Kind == "" {
-		var info uacsta.GetLogicalDeviceInformationResponse
-		err := ask(uacsta.GetLogicalDeviceInformation{Device: id}, &info)
-		var refusal *uacsta.Error
-		if errors.As(err, &refusal) && refusal.Value == uacsta.InvalidDeviceID {
-			return err
-		}
-		d.Kind = string(info.DeviceCategory)
+	ask := func(req, into any) error { return c.about(ctx, d, req, into) }
+	if err := c.kind(ctx, d); err != nil {
+		return err
 	}
 	if calls, err := c.calls(ctx, d.Device); err == nil {
 		d.State = "idle"
@@ -241,6 +225,34 @@ func (s *Server) detail(ctx context.Context, c *client, d *Device) error {
 			d.Agents = append(d.Agents, entry)
 		}
 	}
+	return nil
+}
+
+// about asks a switch about a device, if the device supports it and the client may.
+func (c *client) about(ctx context.Context, d *Device, req, into any) error {
+	m := uacsta.Encode(req, uacsta.Edition6)
+	if !slices.Contains(d.services, m.Name()) {
+		return errUnasked
+	}
+	res, err := c.do(ctx, m)
+	if err != nil {
+		return err
+	}
+	return res.Decode(into)
+}
+
+// kind asks for the kind of a device, if it is not known. The error is that of a device that the switch does not have.
+func (c *client) kind(ctx context.Context, d *Device) error {
+	if d.Kind != "" {
+		return nil
+	}
+	var info uacsta.GetLogicalDeviceInformationResponse
+	err := c.about(ctx, d, uacsta.GetLogicalDeviceInformation{Device: uacsta.Dev(d.Device)}, &info)
+	var refusal *uacsta.Error
+	if errors.As(err, &refusal) && refusal.Value == uacsta.InvalidDeviceID {
+		return err
+	}
+	d.Kind = string(info.DeviceCategory)
 	return nil
 }
 

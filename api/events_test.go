@@ -41,7 +41,7 @@ type office struct {
 
 func newOffice(t *testing.T, change ...func(*Settings)) *office {
 	t.Helper()
-	sw, err := softswitch.New(softswitch.Config{Extensions: []softswitch.Extension{{Number: "100"}, {Number: "101"}, {Number: "102"}, {Number: "199"}}})
+	sw, err := softswitch.New(softswitch.Config{Extensions: []softswitch.Extension{{Number: "100"}, {Number: "101"}, {Number: "102"}, {Number: "199"}}, ParkDevices: []softswitch.ParkDevice{{Number: "400"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

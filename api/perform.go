@@ -201,6 +201,11 @@ func (s *Server) refusal(ctx context.Context, c *client, a *action, device, call
 	if !errors.As(s.explain(ctx, device, err), &p) {
 		return err
 	}
+	if p.Status != http.StatusForbidden && p.CSTA != nil && device != "" {
+		if v, err := c.session.View(device); err == nil && !slices.Contains(v.Features.Services, a.service) {
+			return s.unable(ctx, c, device, a, p.CSTA)
+		}
+	}
 	switch p.Status {
 	case http.StatusForbidden:
 		for _, d := range c.session.Outlook(req.Clone()).Devices {
@@ -227,6 +232,21 @@ func (s *Server) refusal(ctx context.Context, c *client, a *action, device, call
 		p.State, p.Possible = calls[i].State, calls[i].Can
 		p.Detail = a.service + " is not possible: the connection of device " + device + " in call " + call + " is in state " + p.State
 	}
+	return p
+}
+
+// unable is the problem of a device that does not support the service of an action, such as one that is no telephone.
+func (s *Server) unable(ctx context.Context, c *client, device string, a *action, refusal *Refusal) *Problem {
+	d, err := s.device(c, device)
+	if err == nil {
+		err = c.kind(ctx, &d)
+	}
+	what := "device " + device
+	if err == nil && d.Kind != "" {
+		what += " is of the kind " + d.Kind + ": it"
+	}
+	p := problem(http.StatusNotImplemented, "%s does not support %s; \"can\" of GET /v1/devices/%s lists what it supports", what, a.service, url.PathEscape(device))
+	p.Device, p.CSTA = device, refusal
 	return p
 }
 

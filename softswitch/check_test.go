@@ -92,7 +92,7 @@ func TestModel(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c := &checker{t: t, prepare: tt.prepare, symmetric: tt.prepare == nil, booked: tt.booked, cfg: Config{
+			c := &checker{t: t, offers: map[offer]bool{}, prepare: tt.prepare, symmetric: tt.prepare == nil, booked: tt.booked, cfg: Config{
 				Extensions:   []Extension{{Number: "101", Outside: []string{"0"}}, {Number: "102"}, {Number: "103"}, {Number: "109", Outside: []string{"0"}}},
 				ParkDevices:  []ParkDevice{{Number: "400"}},
 				PickupGroups: []PickupGroup{{Number: "500", Members: []string{"101", "102", "103", "109"}}},
@@ -162,6 +162,7 @@ type checker struct {
 	prepare   func(*Switch)
 	symmetric bool
 	booked    int // call backs at a time
+	offers    map[offer]bool
 
 	states, twice, accepted, refused int // twice: states with two lines of a trunk in one call
 	events                           []*uacsta.Message
@@ -188,6 +189,27 @@ func (c *checker) walk(limit int) {
 				seen[next.key] = true
 				open = append(open, next)
 			}
+		}
+	}
+}
+
+// offer is what a device has, in a state of one of its connections.
+type offer struct {
+	device    string
+	permitted uacsta.ServicesPermitted
+}
+
+// offered checks that the device has each service that its connection permits.
+func (c *checker) offered(s *Switch, x *connection, n node) {
+	o := offer{x.device.number, *x.permitted()}
+	if c.offers[o] {
+		return
+	}
+	c.offers[o] = true
+	has := s.Features(o.device).Services
+	for name := range handlers {
+		if o.permitted.Has(name) && !slices.Contains(has, name) {
+			c.t.Errorf("%s: %s permits %s, which it does not have", n, o.device, name)
 		}
 	}
 }
@@ -285,6 +307,7 @@ func (c *checker) tryAll(n node) []node {
 	for _, call := range s.calls {
 		for _, x := range call.connections {
 			permitted[partyOf(x.id())] = *x.permitted()
+			c.offered(s, x, n)
 			works[partyOf(x.id())] = map[string]bool{}
 		}
 	}

@@ -32,11 +32,46 @@ var requests = []string{uacsta.NameSwitchingFunctionDevices, uacsta.NameRouteReq
 func (s *Switch) Features(device string) uacsta.Features {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := s.features()
-	if d := s.devices[device]; d != nil && d.physical {
+	f, d := s.features(), s.devices[device]
+	switch {
+	case d == nil:
+	case !d.station():
+		f.Services = slices.DeleteFunc(f.Services, func(name string) bool { return !d.supports(name) })
+	case d.physical:
 		f.Services, f.Events = append(f.Services, physicalServices...), append(f.Events, physicalEvents...)
 	}
 	return f
+}
+
+// Services that act on devices other than extensions.
+var (
+	everyKind = []string{
+		uacsta.NameAssociateData, uacsta.NameClearCall, uacsta.NameClearConnection, uacsta.NameGetLogicalDeviceInformation, uacsta.NameMonitorStart,
+		uacsta.NameSendUserInformation, uacsta.NameSnapshotCall, uacsta.NameSnapshotDevice,
+	}
+	ofTrunks = []string{uacsta.NameGenerateDigits, uacsta.NamePlayMessage, uacsta.NameRecordMessage, uacsta.NameStop}
+	ofQueues = []string{
+		uacsta.NameAnswerCall, uacsta.NameDeflectCall, uacsta.NameDirectedPickupCall, uacsta.NameGenerateDigits, uacsta.NameMakePredictiveCall,
+		uacsta.NamePlayMessage, uacsta.NameRecordMessage, uacsta.NameSingleStepTransferCall, uacsta.NameStop,
+	}
+)
+
+// supports reports whether a service can act on the device, which is no extension. A service that names none concerns
+// the switch.
+func (d *device) supports(service string) bool {
+	switch {
+	case len(uacsta.ServiceOf(service).Elements(uacsta.Subject)) == 0 || slices.Contains(everyKind, service):
+		return true
+	case d.queue != nil:
+		return slices.Contains(ofQueues, service)
+	case d.trunk != nil:
+		return slices.Contains(ofTrunks, service) || !d.real && service == uacsta.NameMakeCall
+	case d.park:
+		return service == uacsta.NameDirectedPickupCall
+	case d.hunt != nil:
+		return service == uacsta.NameMakePredictiveCall
+	}
+	return d.routeing != nil && service == uacsta.NameRouteRegister
 }
 
 // features returns what the switch supports with its telephones and messages. The core adds

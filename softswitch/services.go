@@ -40,9 +40,9 @@ func (s *Switch) permit(id uacsta.ConnectionID, may func(*connection) *uacsta.Er
 func (s *Switch) makeCall(req *uacsta.MakeCall) (any, error) {
 	d := s.devices[req.CallingDevice.ID]
 	switch {
-	case d == nil || !d.station() && d.trunk == nil:
+	case d == nil:
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallingDeviceID)
-	case d.trunk != nil && d.real: // only the network makes calls from a real trunk
+	case !d.station() && !d.supports(uacsta.NameMakeCall): // only the network makes calls from a real trunk
 		return nil, errNoCallingPhone
 	case req.CalledDirectoryNumber.ID == "":
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID)

@@ -210,7 +210,7 @@ func (a *authenticator) record(r *http.Request, f *refusal) {
 	peer, who := a.front+":"+r.RemoteAddr, share.Clip(f.who)
 	a.env.Proxy.Refused(a.front, peer, who, f.reason())
 	addr, _ := netip.ParseAddrPort(r.RemoteAddr)
-	if a.strangers.ShouldLog(addr.Addr(), time.Now()) {
+	if a.strangers.ShouldLog(addr.Addr(), f.kind(), time.Now()) {
 		a.log.Warn("request refused: client not identified", "front", a.front, "peer", r.RemoteAddr, "who", who, "status", f.status, "why", f.reason(), "silent", proxy.StrangerPause)
 	}
 }

@@ -464,3 +464,18 @@ func FuzzAuthorization(f *testing.F) {
 		}
 	})
 }
+
+// A peer that is refused for one reason is still seen to be refused for another, and each kind of reason is logged once.
+func TestRefusalsHideNoOthers(t *testing.T) {
+	d := opened(t, nil)
+	for range 3 {
+		for _, headers := range [][]string{{"Authorization", "Bearer " + d.expired}, {"Authorization", "Bearer tr87_wrong"}, {"Authorization", basicOf("crm", "wrong")}, nil} {
+			_, _ = d.identify(asked(stranger, headers...))
+		}
+	}
+	for _, why := range []string{"expired", "unknown or revoked token", "wrong password", "not trusted"} {
+		if n := strings.Count(d.log.String(), why); n != 1 {
+			t.Errorf("%d lines say %q in\n%s", n, why, d.log.String())
+		}
+	}
+}

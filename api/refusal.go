@@ -27,6 +27,9 @@ func (f *refusal) reason() string {
 	return f.detail
 }
 
+// kind returns one of few texts, the same for refusals for the same kind of reason.
+func (f *refusal) kind() string { return fmt.Sprint(f.status, f.challenge, f.who != "") }
+
 func refuse(status int, format string, args ...any) *refusal {
 	return &refusal{status: status, detail: fmt.Sprintf(format, args...)}
 }

@@ -20,27 +20,28 @@ import (
 // ready for use.
 type Strangers struct {
 	once sync.Once
-	each share.LogLimit[netip.Prefix]
+	each share.LogLimit[nobody]
 	all  *rate.Limiter
 }
 
-// StrangerPause is how long [Strangers] logs nothing further about the same peer.
+// StrangerPause is how long [Strangers] logs nothing further of a kind about the same peer.
 const StrangerPause = time.Minute
 
-// ShouldLog reports whether to log a line about a peer.
-func (s *Strangers) ShouldLog(addr netip.Addr, now time.Time) bool {
-	ok, _ := s.allow(addr, now)
+// ShouldLog reports whether to log a line about a peer. what is the kind of line, one of few: the peer must not be
+// able to choose among many. A line of one kind does not hide those of another.
+func (s *Strangers) ShouldLog(addr netip.Addr, what string, now time.Time) bool {
+	ok, _ := s.allow(addr, what, now)
 	return ok
 }
 
-// allow is ShouldLog. It also returns how many lines about the peer were suppressed since the last one.
-func (s *Strangers) allow(addr netip.Addr, now time.Time) (ok bool, suppressed int) {
+// allow is ShouldLog. It also returns how many lines of the kind were suppressed since the last one.
+func (s *Strangers) allow(addr netip.Addr, what string, now time.Time) (ok bool, suppressed int) {
 	s.once.Do(func() { s.each.Every, s.all = StrangerPause, rate.NewLimiter(10, 100) })
-	ok, suppressed = s.each.Allow(share.Of(addr), now)
+	ok, suppressed = s.each.Allow(nobody{share.Of(addr), what}, now)
 	return ok && s.all.AllowN(now, 1), suppressed
 }
 
-// nobody is the key of an event of an unidentified session.
+// nobody is the key of what happens to an unidentified peer.
 type nobody struct {
 	peer netip.Prefix
 	what string
@@ -62,7 +63,7 @@ func (s *Session) log(level slog.Level, what string, who policy.Identity, args .
 func (p *Proxy) RefuseConnection(front string, nc net.Conn, why string) {
 	peer := nc.RemoteAddr().String()
 	p.Refused(front, peer, "", why)
-	if ok, suppressed := p.strangers.allow(gate.AddrOf(nc), time.Now()); ok {
+	if ok, suppressed := p.strangers.allow(gate.AddrOf(nc), front, time.Now()); ok {
 		p.cfg.Log.Warn("connection refused", "peer", peer, "suppressed", suppressed, "front", front, "why", why, "silent", StrangerPause)
 	}
 }

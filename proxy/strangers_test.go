@@ -13,25 +13,26 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
-// Lines about one peer are logged once a minute, and those about very many peers ten times a second.
+// Lines of one kind about one peer are logged once a minute, and those about very many peers ten times a second.
 func TestShouldLog(t *testing.T) {
 	var s proxy.Strangers
 	now := time.Now()
 	for i, step := range []struct {
-		addr  string
-		after time.Duration
-		news  bool
+		addr, what string
+		after      time.Duration
+		news       bool
 	}{
-		{"192.0.2.1", 0, true}, {"192.0.2.1", 59 * time.Second, false}, {"192.0.2.2", 59 * time.Second, true}, {"192.0.2.1", time.Minute, true},
-		{"2001:db8::1", time.Minute, true}, {"2001:db8::2", time.Minute, false}, {"2001:db8:0:1::1", time.Minute, true},
+		{"192.0.2.1", "token", 0, true}, {"192.0.2.1", "token", 59 * time.Second, false}, {"192.0.2.1", "password", 59 * time.Second, true},
+		{"192.0.2.2", "token", 59 * time.Second, true}, {"192.0.2.1", "token", time.Minute, true}, {"192.0.2.1", "password", time.Minute, false},
+		{"2001:db8::1", "token", time.Minute, true}, {"2001:db8::2", "token", time.Minute, false}, {"2001:db8:0:1::1", "token", time.Minute, true},
 	} {
-		if news := s.ShouldLog(netip.MustParseAddr(step.addr), now.Add(step.after)); news != step.news {
+		if news := s.ShouldLog(netip.MustParseAddr(step.addr), step.what, now.Add(step.after)); news != step.news {
 			t.Errorf("step %d: %v", i, news)
 		}
 	}
 	told := 0
 	for i := range 10000 {
-		if s.ShouldLog(netip.MustParseAddr(fmt.Sprintf("2001:db8:1:%x::1", i)), now.Add(time.Hour)) {
+		if s.ShouldLog(netip.MustParseAddr(fmt.Sprintf("2001:db8:1:%x::1", i)), "token", now.Add(time.Hour)) {
 			told++
 		}
 	}
@@ -39,7 +40,7 @@ func TestShouldLog(t *testing.T) {
 		t.Errorf("%d peers were told of", told)
 	}
 	for i := range 1000 {
-		if s.ShouldLog(netip.MustParseAddr(fmt.Sprintf("2001:db8:2:%x::1", i)), now.Add(time.Hour+time.Second)) {
+		if s.ShouldLog(netip.MustParseAddr(fmt.Sprintf("2001:db8:2:%x::1", i)), "token", now.Add(time.Hour+time.Second)) {
 			told++
 		}
 	}

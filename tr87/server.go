@@ -207,7 +207,7 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 			return policy.Identity{}, nil, false
 		case err != nil:
 			s.cfg.Proxy.Refused("sip", peer.String(), user, err.Error())
-			if s.strangers.ShouldLog(addr, time.Now()) {
+			if s.strangers.ShouldLog(addr, "locked", time.Now()) {
 				s.cfg.Log.Warn("authentication refused: too many wrong passwords", "peer", peer.String(), "user", share.Clip(user), "err", err, "silent", proxy.StrangerPause)
 			}
 			return policy.Identity{}, nil, false
@@ -223,7 +223,7 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 		return policy.Identity{}, nil, ok
 	}
 	s.cfg.Proxy.Refused("sip", peer.String(), policy.IdentityOf(in.From().URI), "the peer is not trusted")
-	if s.strangers.ShouldLog(peer.Addr.Addr(), time.Now()) {
+	if s.strangers.ShouldLog(peer.Addr.Addr(), "not trusted", time.Now()) {
 		s.cfg.Log.Warn("INVITE refused: peer not trusted, and no digest users configured", "peer", peer.String(), "silent", proxy.StrangerPause)
 	}
 	in.Reject(sip.Answer{Code: 403})

@@ -277,7 +277,7 @@ func (r *Recorder) gap(reason string) {
 func (r *Recorder) append(event any, device, kind string, at time.Time) {
 	err := r.cfg.Events.Append([]eventlog.Entry{{Time: at, Device: device, Kind: kind, Data: encode(event)}}, nil)
 	if err != nil {
-		r.log.Error("could not record an event", "device", device, "type", kind, "err", err)
+		r.log.With("device", device).Error("could not record an event", "type", kind, "err", err)
 	}
 }
 

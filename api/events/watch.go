@@ -128,7 +128,7 @@ func (r *Recorder) refused(w *watch, err error) {
 	w.state = refused
 	pause := min(firstRetry<<min(w.refusals, 10), longestRetry)
 	if w.refusals++; w.refusals == 1 {
-		r.log.Warn("could not watch a device; trying again", "device", w.device, "err", err)
+		r.log.With("device", w.device).Warn("could not watch a device; trying again", "err", err)
 	}
 	w.retry = r.later(pause, func() {
 		if w.state == refused && r.watches[w.device] == w {
@@ -178,7 +178,7 @@ func (r *Recorder) learn(w *watch, tried int) {
 				})
 				return
 			}
-			r.log.Warn("could not learn the calls of a device", "device", w.device, "err", err)
+			r.log.With("device", w.device).Warn("could not learn the calls of a device", "err", err)
 			r.complete(w)
 			return
 		}

@@ -40,17 +40,20 @@ const kindRate = 10
 // Log writes a line about a peer unless that exceeds a rate. text is the message, which must be
 // fixed: nothing in it may come from the peer.
 func (c *PeerLog[P]) Log(log *slog.Logger, level slog.Level, peer P, text string, args ...any) {
-	now := time.Now()
-	c.mu.Lock()
-	c.each.Most = c.Most
-	ok, suppressed := c.each.Allow(lineAbout[P]{peer, text}, now)
-	if ok {
-		ok, suppressed = c.ofAll(text, suppressed, now)
-	}
-	c.mu.Unlock()
-	if ok {
+	if ok, suppressed := c.allow(peer, text, time.Now()); ok {
 		log.Log(context.Background(), level, text, counted(args, suppressed)...)
 	}
+}
+
+// allow reports whether to log a line now, and how many were suppressed before it.
+func (c *PeerLog[P]) allow(peer P, text string, now time.Time) (ok bool, suppressed int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.each.Most = c.Most
+	if ok, suppressed = c.each.Allow(lineAbout[P]{peer, text}, now); ok {
+		return c.ofAll(text, suppressed, now)
+	}
+	return false, 0
 }
 
 // ofAll is LogLimit.Allow for all peers together. suppressed counts the suppressed lines about

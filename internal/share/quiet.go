@@ -2,26 +2,24 @@ package share
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 )
 
-// Quiet returns a logger that writes one line a second of those with equal level and message.
-// The attribute suppressed counts the lines omitted before. It is for messages that a peer can
-// cause at will. Debug lines are not limited.
+// Quiet returns a logger for messages that a peer can cause at will. Loggers that With makes of it
+// are about one subject each, such as a device. Of each level and message, Quiet writes one line
+// a second for each subject and ten a second in all, so that no subject hides another. The
+// attribute suppressed counts the lines omitted before. It remembers 1000 pairs of message and
+// subject. Debug lines are not limited.
 func Quiet(log *slog.Logger) *slog.Logger {
-	return slog.New(&quiet{log.Handler(), &LogLimit[line]{}})
-}
-
-// line identifies equal lines.
-type line struct {
-	level slog.Level
-	text  string
+	return slog.New(&quiet{log.Handler(), "", &PeerLog[string]{}})
 }
 
 type quiet struct {
 	slog.Handler
 
-	hush *LogLimit[line]
+	subject string // the attributes of With
+	limit   *PeerLog[string]
 }
 
 // Handle implements slog.Handler.
@@ -29,7 +27,7 @@ func (q *quiet) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level < slog.LevelInfo {
 		return q.Handler.Handle(ctx, r)
 	}
-	ok, suppressed := q.hush.Allow(line{r.Level, r.Message}, r.Time)
+	ok, suppressed := q.limit.allow(q.subject, r.Level.String()+" "+r.Message, r.Time)
 	if !ok {
 		return nil
 	}
@@ -42,10 +40,10 @@ func (q *quiet) Handle(ctx context.Context, r slog.Record) error {
 
 // WithAttrs implements slog.Handler.
 func (q *quiet) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &quiet{q.Handler.WithAttrs(attrs), q.hush}
+	return &quiet{q.Handler.WithAttrs(attrs), q.subject + fmt.Sprint(attrs), q.limit}
 }
 
 // WithGroup implements slog.Handler.
 func (q *quiet) WithGroup(name string) slog.Handler {
-	return &quiet{q.Handler.WithGroup(name), q.hush}
+	return &quiet{q.Handler.WithGroup(name), q.subject, q.limit}
 }

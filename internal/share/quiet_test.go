@@ -36,3 +36,26 @@ func TestQuiet(t *testing.T) {
 		}
 	})
 }
+
+// What happens to one subject does not hide what happens to another; many subjects share ten lines a second.
+func TestQuietOfSubjects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		log := Quiet(slog.New(slog.NewTextHandler(&out, nil)))
+		for range 100 {
+			log.With("hook", "a").Warn("fails")
+			log.With("hook", "b", "owner", "crm").Warn("fails")
+		}
+		if a, b := strings.Count(out.String(), "hook=a"), strings.Count(out.String(), "hook=b"); a != 1 || b != 1 {
+			t.Errorf("%d lines about a, %d about b", a, b)
+		}
+		time.Sleep(10 * time.Second)
+		out.Reset()
+		for n := range 5000 {
+			log.With("hook", n).Warn("fails")
+		}
+		if lines := strings.Count(out.String(), "\n"); lines != kindRate {
+			t.Errorf("%d lines", lines)
+		}
+	})
+}

@@ -36,7 +36,7 @@ func (s *Server) authenticate(r *sip.Request, as sip.Address) *user {
 		return nil
 	case err != nil:
 		s.cfg.Refused(r.Peer().String(), name, err.Error())
-		if s.strangers.ShouldLog(r.Peer().Addr.Addr(), time.Now()) {
+		if s.strangers.ShouldLog(r.Peer().Addr.Addr(), "locked", time.Now()) {
 			s.log.Warn("refused a telephone after too many wrong passwords", "user", name, "peer", r.Peer().String(), "err", err, "silent", proxy.StrangerPause)
 		}
 		return nil
@@ -118,7 +118,7 @@ func (s *Server) paced(u *user, r *sip.Request) bool {
 	if s.paces.Take(pace{u.Number, share.Of(from)}, paceRate, paceBurst, now) {
 		return true
 	}
-	if s.strangers.ShouldLog(from, now) {
+	if s.strangers.ShouldLog(from, "rate", now) {
 		s.log.Warn("refused a telephone that registers or subscribes too often", "device", u.Number, "peer", r.Peer().String(), "silent", proxy.StrangerPause)
 	}
 	r.Respond(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}})

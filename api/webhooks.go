@@ -7,11 +7,15 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	record "github.com/tr87proxy/tr87proxy/api/events"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/eventlog"
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/internal/webhook"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
@@ -25,10 +29,10 @@ type webhooks struct {
 	ctx    context.Context //nolint:containedctx // ends with close
 	halt   context.CancelFunc
 
-	mu     sync.Mutex
-	closed bool
-	wants  map[[2]string]func() // by owner and name: what releases the devices of a hook
-	group  sync.WaitGroup       // the sender, and questions to the recorder
+	group sync.WaitGroup // the sender, and wantAll
+
+	mu    sync.Mutex           // held while hooks are added and removed
+	wants map[[2]string]func() // by owner and name: what releases the devices of a hook
 }
 
 // checkHooks reports faults in the key webhooks.
@@ -63,23 +67,48 @@ func newWebhooks(hooks []webhook.Hook, e *events, p *proxy.Proxy) (*webhooks, er
 	w := &webhooks{Sender: sender, events: e, wants: map[[2]string]func(){}}
 	w.ctx, w.halt = context.WithCancel(e.ctx)
 	w.group.Go(func() { sender.Run(w.ctx) })
-	for _, h := range sender.All() {
-		w.want(&h.Hook)
-	}
+	w.group.Go(func() { w.wantAll(sender.All()) })
 	return w, nil
 }
 
 // close ends the sender.
 func (w *webhooks) close() {
-	w.mu.Lock()
-	w.closed = true
-	w.mu.Unlock()
 	w.halt()
 	w.group.Wait()
 }
 
-// want has the recorder record the devices of a hook.
-func (w *webhooks) want(h *webhook.Hook) {
+// wantAll has the recorder record the devices of webhooks. It tries again as long as there is no room.
+func (w *webhooks) wantAll(list []webhook.Status) {
+	defer share.Survive(w.events.log, "the devices of webhooks", nil)
+	for first := true; len(list) > 0 && w.ctx.Err() == nil; first = false {
+		list = slices.DeleteFunc(list, func(h webhook.Status) bool {
+			release, err := w.want(w.ctx, &h.Hook)
+			switch {
+			case err == nil:
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.keep(&h.Hook, release)
+				w.NoRoom(h.Owner, h.Name, false)
+			case errors.Is(err, record.ErrFull):
+				if first {
+					w.events.log.Error("could not record the events of a webhook", "hook", h.Name, "owner", h.Owner, "err", err)
+					w.NoRoom(h.Owner, h.Name, true)
+				}
+				return !w.has(h.Owner, h.Name)
+			}
+			return true
+		})
+		if len(list) > 0 {
+			gate.Sleep(w.ctx, roomAgain)
+		}
+	}
+}
+
+// roomAgain is how often webhooks without room try to get it.
+const roomAgain = 30 * time.Second
+
+// want has the recorder record the devices of a hook until release is called. The errors are those of [record.Recorder.Want].
+func (w *webhooks) want(ctx context.Context, h *webhook.Hook) (release func(), err error) {
 	var devices, patterns []string
 	for _, d := range h.Devices {
 		if isPattern(d) {
@@ -91,42 +120,56 @@ func (w *webhooks) want(h *webhook.Hook) {
 	if len(h.Devices) == 0 {
 		patterns = []string{"*"}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		return
-	}
-	key := [2]string{h.Owner, h.Name}
-	w.group.Go(func() { // the recorder may not have begun yet
-		release, err := w.events.recorder.Want(w.ctx, key[0], devices, patterns)
-		if err != nil {
-			if w.ctx.Err() == nil {
-				w.events.log.Error("could not record the events of a webhook", "hook", key[1], "owner", key[0], "err", err)
-			}
-			return
-		}
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if !slices.ContainsFunc(w.All(), func(h webhook.Status) bool { return h.Owner == key[0] && h.Name == key[1] }) {
-			release() // it has been removed meanwhile
-			return
-		}
-		if w.wants[key] != nil {
-			w.wants[key]()
-		}
-		w.wants[key] = release
-	})
+	return w.events.recorder.Want(ctx, h.Owner, devices, patterns)
 }
 
-// unwant releases the devices of a hook.
-func (w *webhooks) unwant(owner, hook string) {
+// keep keeps what releases the devices of a hook, unless it has been removed meanwhile, or added anew. Callers hold mu.
+func (w *webhooks) keep(h *webhook.Hook, release func()) {
+	key := [2]string{h.Owner, h.Name}
+	if w.wants[key] != nil || !w.has(h.Owner, h.Name) {
+		release()
+		return
+	}
+	w.wants[key] = release
+}
+
+func (w *webhooks) has(owner, hook string) bool {
+	return slices.ContainsFunc(w.List(owner), func(h webhook.Status) bool { return h.Name == hook })
+}
+
+// add adds a hook of a client, if there is room for the events of its devices.
+func (w *webhooks) add(ctx context.Context, h webhook.Hook) (webhook.Hook, error) {
+	var faults webhook.Faults
+	h.Check(func(key, text string) { faults = append(faults, webhook.Fault{Key: key, Text: text}) })
+	if faults != nil {
+		return webhook.Hook{}, faults
+	}
+	release, err := w.want(ctx, &h)
+	if err != nil {
+		return webhook.Hook{}, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	made, err := w.Add(h)
+	if err != nil {
+		release()
+		return webhook.Hook{}, err
+	}
+	w.keep(&made, release)
+	return made, nil
+}
+
+// remove removes a hook of a client, and releases its devices.
+func (w *webhooks) remove(owner, hook string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	err := w.Remove(owner, hook)
 	key := [2]string{owner, hook}
-	if release := w.wants[key]; release != nil {
+	if release := w.wants[key]; err == nil && release != nil {
 		release()
 		delete(w.wants, key)
 	}
+	return err
 }
 
 // Webhook is a URL that gets events.
@@ -148,10 +191,12 @@ type WebhookStatus struct {
 
 	Delivered int64  `json:"delivered" doc:"events, since the proxy started"`
 	Failed    int64  `json:"failed" doc:"attempts"`
-	Dead      int64  `json:"dead" doc:"events that became dead letters"`
-	Waiting   int64  `json:"waiting" doc:"events"`
+	Dead      int64  `json:"dead" doc:"events that became dead letters, since the proxy started"`
+	Letters   int    `json:"letters" doc:"dead letters, now"`
+	Waiting   int64  `json:"waiting" doc:"events, now"`
 	Failure   string `json:"failure,omitempty" doc:"why the last attempt failed"`
 	Disabled  bool   `json:"disabled" doc:"the receiver has said 410 Gone"`
+	NoRoom    bool   `json:"noRoom" doc:"the webhook gets no events: the proxy records those of as many devices as it can, and tries again"`
 }
 
 // WebhookList is the webhooks of a client.
@@ -186,13 +231,10 @@ func (s *Server) describeWebhooks() {
 	add := op("addWebhook", http.MethodPost, "/v1/webhooks", "Add a webhook", http.StatusCreated)
 	add.SkipValidateBody = false
 	huma.Register(s.api, add, s.addWebhook)
+	huma.Register(s.api, op("getWebhook", http.MethodGet, "/v1/webhooks/{name}", "See how a webhook is doing", http.StatusOK), s.getWebhook)
 	huma.Register(s.api, op("removeWebhook", http.MethodDelete, "/v1/webhooks/{name}", "Remove a webhook with its dead letters", http.StatusNoContent),
 		managing(s, func(_ context.Context, owner string, in *hookPath) error {
-			err := s.webhooks.Remove(owner, in.Name)
-			if err == nil {
-				s.webhooks.unwant(owner, in.Name)
-			}
-			return err
+			return s.webhooks.remove(owner, in.Name)
 		}))
 	huma.Register(s.api, op("enableWebhook", http.MethodPost, "/v1/webhooks/{name}/enable", "Let a webhook go on that its receiver has disabled", http.StatusNoContent),
 		managing(s, func(_ context.Context, owner string, in *hookPath) error { return s.webhooks.Enable(owner, in.Name) }))
@@ -234,11 +276,25 @@ func managing[I any](s *Server, do func(ctx context.Context, owner string, in *I
 func (s *Server) listWebhooks(ctx context.Context, _ *struct{}) (*body[WebhookList], error) {
 	out := WebhookList{Webhooks: []WebhookStatus{}}
 	for _, h := range s.webhooks.List(clientOf(ctx).session.Identity().Name) {
-		out.Webhooks = append(out.Webhooks, WebhookStatus{
-			Webhook: webhookOf(&h.Hook), Delivered: h.Delivered, Failed: h.Failed, Dead: h.Dead, Waiting: h.Waiting, Failure: h.Failure, Disabled: h.Disabled,
-		})
+		out.Webhooks = append(out.Webhooks, statusOf(&h))
 	}
 	return &body[WebhookList]{out}, nil
+}
+
+func (s *Server) getWebhook(ctx context.Context, in *hookPath) (*body[WebhookStatus], error) {
+	for _, h := range s.webhooks.List(clientOf(ctx).session.Identity().Name) {
+		if h.Name == in.Name {
+			return &body[WebhookStatus]{statusOf(&h)}, nil
+		}
+	}
+	return nil, ofHook(webhook.ErrNone)
+}
+
+func statusOf(h *webhook.Status) WebhookStatus {
+	return WebhookStatus{
+		Webhook: webhookOf(&h.Hook), Delivered: h.Delivered, Failed: h.Failed, Dead: h.Dead, Letters: h.Letters, Waiting: h.Waiting, Failure: h.Failure,
+		Disabled: h.Disabled, NoRoom: h.NoRoom,
+	}
 }
 
 func webhookOf(h *webhook.Hook) Webhook {
@@ -269,13 +325,12 @@ func (s *Server) addWebhook(ctx context.Context, in *struct{ Body Webhook }) (*c
 		if kind := unknownType(h.Types); kind != "" {
 			return problem(http.StatusUnprocessableEntity, "types %s", noType(kind))
 		}
-		made, err = s.webhooks.Add(h)
+		made, err = s.webhooks.add(ctx, h)
 		return err
 	})
 	if _, err := add(ctx, in); err != nil {
 		return nil, err
 	}
-	s.webhooks.want(&made)
 	return &created[Webhook]{Location: "/v1/webhooks/" + made.Name, Body: webhookOf(&made)}, nil
 }
 
@@ -296,6 +351,10 @@ func ofHook(err error) error {
 		return problem(http.StatusNotFound, "you have no such webhook, or it has no such dead letter")
 	case errors.Is(err, webhook.ErrExists):
 		return problem(http.StatusConflict, "you have a webhook of this name: remove it first, or choose another name")
+	case errors.Is(err, record.ErrFull):
+		p = problem(http.StatusTooManyRequests, "there is no room for the events of this webhook: one client can have %d patterns of devices, and the proxy as many patterns and devices as it can record; name fewer, or remove another webhook", record.MostPatterns)
+		p.retry = roomAgain
+		return p
 	case errors.Is(err, webhook.ErrTooMany):
 		return problem(http.StatusTooManyRequests, "you have as many webhooks as the proxy takes")
 	}

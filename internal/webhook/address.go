@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -47,6 +49,21 @@ func allowed(addr netip.Addr, alsoPrivate bool) bool {
 		return alsoPrivate
 	}
 	return addr.Is4() || public.Contains(addr)
+}
+
+// forbidden reports whether a host can be seen to be none that a hook may send to, before it is resolved: an address, or
+// a name of this machine.
+func forbidden(host string, alsoPrivate bool) bool {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return !allowed(addr, alsoPrivate)
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return !alsoPrivate
+	}
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	_, err := strconv.ParseUint(last, 0, 64)
+	return err == nil || host == "" // some resolvers take 127.1, 0x7f000001 and 2130706433 for addresses; no top domain is a number
 }
 
 // newClient returns a client for receivers at public addresses, or also at private ones. It checks the address that it

@@ -81,6 +81,14 @@ func (l *letters) load() error {
 	return err
 }
 
+// count returns how many letters there are; 0 if they cannot be read.
+func (l *letters) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = l.load() // put, which needs it, says why not
+	return len(l.sizes)
+}
+
 // put stores a letter, and drops the oldest ones if there are too many. It returns how many it has dropped.
 func (l *letters) put(key string, data []byte) (dropped int64, err error) {
 	l.mu.Lock()

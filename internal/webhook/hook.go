@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"mime"
-	"net/netip"
 	"net/url"
 	"os"
 	"reflect"
@@ -110,10 +109,8 @@ func (h *Hook) checkURL(fault func(key, text string)) {
 		fault("url", "has a fragment, which is never sent")
 	case u.Scheme != "https" && (u.Scheme != "http" || !h.Private):
 		fault("url", "must begin with https://; http:// needs private: true")
-	default:
-		if addr, err := netip.ParseAddr(u.Hostname()); err == nil && !allowed(addr, h.Private) {
-			fault("url", "has an address that is not public; private: true, in the configuration, allows private ones")
-		}
+	case forbidden(u.Hostname(), h.Private):
+		fault("url", "has an address that is not public, or is written in an unusual way; private: true, in the configuration, allows private ones")
 	}
 }
 

@@ -32,6 +32,8 @@ func TestCheck(t *testing.T) {
 		func(h *Hook) { h.URL, h.Private = "http://10.1.1.1/x", true },
 		func(h *Hook) { h.URL, h.Private = "https://[::1]/x", true },
 		func(h *Hook) { h.URL = "https://8.8.8.8" },
+		func(h *Hook) { h.URL = "https://localhost.example./" },
+		func(h *Hook) { h.URL, h.Private = "http://localhost:9000/", true },
 		func(h *Hook) {
 			h.Format, h.Template, h.ContentType, h.Types, h.Users = Zammad, "", "", nil, map[string]string{"100": "Emma"}
 		},
@@ -61,6 +63,12 @@ func TestCheck(t *testing.T) {
 		{func(h *Hook) { h.URL = "https://crm.example/" + strings.Repeat("x", mostURL) }, "url"},
 		{func(h *Hook) { h.URL = "https://10.1.1.1" }, "url"},
 		{func(h *Hook) { h.URL = "https://[::ffff:10.1.1.1]/" }, "url"},
+		{func(h *Hook) { h.URL = "https://[fe80::1%25eth0]/" }, "url"},
+		{func(h *Hook) { h.URL = "https://localhost:9000/" }, "url"},
+		{func(h *Hook) { h.URL = "https://a.LocalHost./" }, "url"},
+		{func(h *Hook) { h.URL = "https://127.1/" }, "url"},
+		{func(h *Hook) { h.URL = "https://2130706433/" }, "url"},
+		{func(h *Hook) { h.URL, h.Private = "https://0x7f000001/", true }, "url"},
 		{func(h *Hook) { h.URL, h.Private = "https://0.0.0.0", true }, "url"},
 		{func(h *Hook) { h.Devices = []string{"1", "[", "2"} }, "devices[1]"},
 		{func(h *Hook) { h.Types = []string{"a b"} }, "types[0]"},

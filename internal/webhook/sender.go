@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -175,7 +174,7 @@ func (s *Sender) put(h *Hook) error {
 	}
 	if old := s.find(h.Owner, h.Name); old != nil {
 		old.end()
-		d.counts = old.counts
+		d.counts, d.letters = old.counts, old.letters
 	}
 	if err := d.begin(); err != nil {
 		return err
@@ -333,44 +332,6 @@ func (s *Sender) Enable(owner, name string) error {
 		return err
 	}
 	return s.put(d.target.hook)
-}
-
-// Status is a hook without its secrets, and how it is doing.
-type Status struct {
-	Hook
-
-	Delivered int64  `json:"delivered"`         // events
-	Failed    int64  `json:"failed"`            // attempts
-	Retried   int64  `json:"retried"`           // attempts after which another follows
-	Dead      int64  `json:"dead"`              // events that became dead letters
-	Lost      int64  `json:"lost"`              // events that left the log, or the dead letters, before they were delivered
-	Waiting   int64  `json:"waiting"`           // events, now
-	Failure   string `json:"failure,omitempty"` // why the last attempt failed; "" after a success
-	Disabled  bool   `json:"disabled"`          // the receiver wants no events
-}
-
-// List returns the hooks of an owner, in order of names.
-func (s *Sender) List(owner string) []Status {
-	return slices.DeleteFunc(s.All(), func(h Status) bool { return h.Owner != owner })
-}
-
-// All returns all hooks, in order of owners and names.
-func (s *Sender) All() []Status {
-	all := s.all()
-	list := make([]Status, 0, len(all))
-	for _, d := range all {
-		c := d.counts
-		status := Status{
-			Hook: d.target.hook.shown(), Delivered: c.delivered.Load(), Failed: c.failed.Load(), Retried: c.retried.Load(), Dead: c.dead.Load(),
-			Lost: c.lost.Load(), Waiting: c.waiting.Load(), Disabled: d.gone.Load(),
-		}
-		if reason := d.reason.Load(); reason != nil {
-			status.Failure = *reason
-		}
-		list = append(list, status)
-	}
-	slices.SortFunc(list, func(a, b Status) int { return cmp.Or(cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.Name, b.Name)) })
-	return list
 }
 
 func (s *Sender) all() []*delivery {

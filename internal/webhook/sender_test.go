@@ -306,7 +306,17 @@ func TestPrivate(t *testing.T) {
 	requests := make(chan struct{}, 10)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests <- struct{}{} }))
 	defer server.Close()
-	b := sender(t, "", Hook{Name: "crm", URL: strings.Replace(server.URL, "127.0.0.1", "localhost", 1)})
+	b := sender(t, "")
+	hook := Hook{Name: "crm", URL: strings.Replace(server.URL, "127.0.0.1", "localhost", 1)}
+	if check(&hook) == nil {
+		t.Error("a name of this machine is taken")
+	}
+	b.changes.Lock()
+	err := b.put(&hook) // as a name is that resolves to a private address
+	b.changes.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
 	b.add("100")
 	wait.For(t, "the failure", func() bool { return b.status("crm").Failure == errAddress.Error() })
 	if len(requests) > 0 {

@@ -1,0 +1,53 @@
+package webhook
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Status is a hook without its secrets, and how it is doing.
+type Status struct {
+	Hook
+
+	Delivered int64  `json:"delivered"`         // events
+	Failed    int64  `json:"failed"`            // attempts
+	Retried   int64  `json:"retried"`           // attempts after which another follows
+	Dead      int64  `json:"dead"`              // events that became dead letters
+	Letters   int    `json:"letters"`           // dead letters, now
+	Lost      int64  `json:"lost"`              // events that left the log, or the dead letters, before they were delivered
+	Waiting   int64  `json:"waiting"`           // events, now
+	Failure   string `json:"failure,omitempty"` // why the last attempt failed; "" after a success
+	Disabled  bool   `json:"disabled"`          // the receiver wants no events
+	NoRoom    bool   `json:"noRoom"`            // what the hook wants is not in the log (see [Sender.NoRoom])
+}
+
+// NoRoom notes whether there is no room to put into the log what a hook wants. [Status] tells it.
+func (s *Sender) NoRoom(owner, name string, none bool) {
+	if d := s.find(owner, name); d != nil {
+		d.counts.noRoom.Store(none)
+	}
+}
+
+// List returns the hooks of an owner, in order of names.
+func (s *Sender) List(owner string) []Status {
+	return slices.DeleteFunc(s.All(), func(h Status) bool { return h.Owner != owner })
+}
+
+// All returns all hooks, in order of owners and names.
+func (s *Sender) All() []Status {
+	all := s.all()
+	list := make([]Status, 0, len(all))
+	for _, d := range all {
+		c := d.counts
+		status := Status{
+			Hook: d.target.hook.shown(), Delivered: c.delivered.Load(), Failed: c.failed.Load(), Retried: c.retried.Load(), Dead: c.dead.Load(),
+			Lost: c.lost.Load(), Letters: d.letters.count(), Waiting: c.waiting.Load(), Disabled: d.gone.Load(), NoRoom: c.noRoom.Load(),
+		}
+		if reason := d.reason.Load(); reason != nil {
+			status.Failure = *reason
+		}
+		list = append(list, status)
+	}
+	slices.SortFunc(list, func(a, b Status) int { return cmp.Or(cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.Name, b.Name)) })
+	return list
+}

@@ -77,8 +77,8 @@ func (f *front) Start() error { return f.server.Start() }
 // EventLog returns the log of events, for metrics.
 func (f *front) EventLog() *eventlog.Log { return f.server.events.kept }
 
-// Webhooks returns how the webhooks are doing, for metrics.
-func (f *front) Webhooks() []webhook.Status { return f.server.webhooks.All() }
+// Sender returns what delivers to webhooks, for metrics and administrators. Call it after Start.
+func (f *front) Sender() *webhook.Sender { return f.server.webhooks.Sender }
 
 // Close implements kind.Front.
 func (f *front) Close(context.Context) { f.server.Close() }

@@ -54,8 +54,8 @@ func statusCommand() *cobra.Command {
 	var sessions, devices, asJSON bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the state of a running proxy", GroupID: "server", Args: exactly(0),
-		Long: `status shows the listeners and links of a running proxy, and the number of clients and
-monitored devices; with --sessions and --devices, each of them.`,
+		Long: `status shows the listeners and links of a running proxy, the number of clients and monitored
+devices, and webhooks that need attention; with --sessions and --devices, each client and device.`,
 		Example: `  tr87proxy status -c /etc/tr87proxy/config.yaml
   tr87proxy status --sessions --devices
   tr87proxy status --json --socket /run/tr87proxy/admin.sock`,
@@ -129,6 +129,9 @@ func printStatus(out io.Writer, st *daemon.Status, sessions, devices bool, now t
 		for _, line := range strings.Split(st.Reload.Failure, "\n") {
 			fmt.Fprintln(w, "  "+printable(line))
 		}
+	}
+	if c := st.Webhooks; c != nil && (c.Disabled+c.Failing+c.NoRoom+c.Letters > 0) {
+		fmt.Fprintf(w, "of %d webhooks %d fail, %d are disabled, %d wait for room, and %d dead letters are kept: tr87proxy webhooks list shows more\n", c.All, c.Failing, c.Disabled, c.NoRoom, c.Letters)
 	}
 	if st.Locks > 0 {
 		fmt.Fprintf(w, "%d names are locked after wrong passwords: tr87proxy unlock lists them\n", st.Locks)

@@ -311,9 +311,9 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 			}
 			if f, ok := f.(interface {
 				EventLog() *eventlog.Log
-				Webhooks() []webhook.Status
+				Sender() *webhook.Sender
 			}); ok {
-				operations.Events, operations.Webhooks = f.EventLog(), f.Webhooks
+				operations.Events, operations.Webhooks = f.EventLog(), f.Sender().All
 			}
 		}
 		if n.phones != nil {
@@ -327,7 +327,7 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 		if err != nil {
 			return fmt.Errorf("admin.socket: %w", err)
 		}
-		serve((&operations.Admin{Status: n.status, Server: n.server, Reload: n.reload, Locks: func() any { return n.locks() }, Unlock: n.unlock}).Run, l)
+		serve((&operations.Admin{Status: n.status, Server: n.server, Reload: n.reload, Locks: func() any { return n.locks() }, Unlock: n.unlock, Webhooks: func() any { return n.webhooks() }, Webhook: n.webhook}).Run, l)
 	}
 	if n.file != "" {
 		hangUps := make(chan os.Signal, 1)

@@ -16,13 +16,14 @@ type Status struct {
 	Core     proxy.Status          `json:"core"`
 	Audit    *AuditStatus          `json:"audit,omitempty"`
 	Phones   *phones.Status        `json:"phones,omitempty"`
-	Locks    int                   `json:"locks"` // names locked after wrong passwords
+	Webhooks *WebhookCounts        `json:"webhooks,omitempty"` // nil: there are none
+	Locks    int                   `json:"locks"`              // names locked after wrong passwords
 	Sessions []proxy.SessionStatus `json:"sessions,omitempty"`
 	Devices  []proxy.DeviceStatus  `json:"devices,omitempty"`
 }
 
 func (n *Node) status(sessions, devices bool) any {
-	st := Status{Version: n.version, Started: n.started, Core: n.core.Status(), Locks: len(n.locks()), Audit: n.auditStatus(), Servers: n.Servers(), Reload: n.history.status()}
+	st := Status{Version: n.version, Started: n.started, Core: n.core.Status(), Locks: len(n.locks()), Audit: n.auditStatus(), Servers: n.Servers(), Reload: n.history.status(), Webhooks: n.webhookCounts()}
 	if n.phones != nil {
 		st.Phones = n.phones.Status(devices)
 	}

@@ -22,6 +22,10 @@ type Admin struct {
 	Reload func(dryRun bool) (any, error)                 // for POST /reload, or ?dry-run
 	Locks  func() any                                     // for GET /locks
 	Unlock func(name, from string, all bool) (any, error) // for POST /unlock?name=NAME&from=ADDRESS, or ?all
+	// Webhooks is for GET /webhooks. Webhook is for GET /webhooks/dead?name=NAME, which lists the dead letters of a
+	// webhook, and POST /webhooks/replay, drop and enable; letter=ID names the dead letter, owner=IDENTITY the owner.
+	Webhooks func() any
+	Webhook  func(ctx context.Context, do, name string, owner *string, letter string) (any, error)
 }
 
 // ListenAdmin opens the socket. It replaces a file that a process left behind, and fails if another
@@ -76,7 +80,21 @@ func (a *Admin) Run(ctx context.Context, l net.Listener) error {
 		unlocked, err := a.Unlock(query.Get("name"), query.Get("from"), query.Has("all"))
 		answer(w, unlocked, err)
 	})
+	mux.HandleFunc("GET /webhooks", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Webhooks(), nil) })
+	mux.HandleFunc("GET /webhooks/dead", func(w http.ResponseWriter, r *http.Request) { a.webhook(w, r, "dead") })
+	mux.HandleFunc("POST /webhooks/{do}", func(w http.ResponseWriter, r *http.Request) { a.webhook(w, r, r.PathValue("do")) })
 	return run(ctx, l, mux)
+}
+
+func (a *Admin) webhook(w http.ResponseWriter, r *http.Request, do string) {
+	query := r.URL.Query()
+	var owner *string
+	if query.Has("owner") {
+		text := query.Get("owner")
+		owner = &text
+	}
+	done, err := a.Webhook(r.Context(), do, query.Get("name"), owner, query.Get("letter"))
+	answer(w, done, err)
 }
 
 // failure is the body of the response to a request that failed.

@@ -27,12 +27,16 @@ var webhookMetrics = []webhookMetric{
 	ofWebhooks("dead_total", "Events that became dead letters.", prometheus.CounterValue, func(s *webhook.Status) int64 { return s.Dead }),
 	ofWebhooks("lost_total", "Events that left the event log, or the dead letters, before they were delivered.", prometheus.CounterValue, func(s *webhook.Status) int64 { return s.Lost }),
 	ofWebhooks("waiting", "Events that wait to be delivered.", prometheus.GaugeValue, func(s *webhook.Status) int64 { return s.Waiting }),
-	ofWebhooks("disabled", "1 when the receiver has disabled the hook with 410 Gone.", prometheus.GaugeValue, func(s *webhook.Status) int64 {
-		if s.Disabled {
-			return 1
-		}
-		return 0
-	}),
+	ofWebhooks("dead_letters", "Dead letters that are kept.", prometheus.GaugeValue, func(s *webhook.Status) int64 { return int64(s.Letters) }),
+	ofWebhooks("disabled", "1 when the receiver has disabled the hook with 410 Gone.", prometheus.GaugeValue, func(s *webhook.Status) int64 { return oneIf(s.Disabled) }),
+	ofWebhooks("no_room", "1 when there is no room to record the events that the hook wants.", prometheus.GaugeValue, func(s *webhook.Status) int64 { return oneIf(s.NoRoom) }),
+}
+
+func oneIf(holds bool) int64 {
+	if holds {
+		return 1
+	}
+	return 0
 }
 
 // Describe implements prometheus.Collector.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,16 +90,54 @@ func TestAPITour(t *testing.T) {
 	}
 }
 
+// programWith returns the program in docs/api.md that has some text.
+func programWith(t *testing.T, text string) string {
+	t.Helper()
+	for _, b := range blocks(t, "../docs/api.md") {
+		if b.kind == "python" && strings.Contains(b.text, text) {
+			return b.text
+		}
+	}
+	t.Fatalf("docs/api.md has no program with %q", text)
+	return ""
+}
+
+// Who copies the receiver of docs/api.md sees the events of the demonstration.
+func TestReceiverInDocuments(t *testing.T) {
+	t.Parallel()
+	python, port := tool(t, "python3"), freePort(t)
+	const at = "9000"
+	source := programWith(t, "http.server.HTTPServer")
+	if strings.Count(source, at) != 1 {
+		t.Fatal(source)
+	}
+	receiver := start(t, python, "-c", strings.Replace(source, at, strconv.Itoa(port), 1))
+	waitFor(t, "the receiver", func() bool {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	})
+	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	demo := start(t, program(t), "demo", "--port", strconv.Itoa(freePort(t)), "--api", address, "--webhook", fmt.Sprintf("http://127.0.0.1:%d/", port))
+	waitFor(t, "the demonstration", func() bool { return strings.Contains(demo.out.String(), "Or use HTTP") })
+	i := &interfaced{running: &running{process: demo}, address: address, rest: &http.Client{Timeout: patience}}
+	i.watch("101")
+	if status, _ := i.post("/v1/devices/100/calls", `{"to":"101"}`); status != http.StatusCreated {
+		t.Fatalf("a call: status %d", status)
+	}
+	waitFor(t, "the event", func() bool { return strings.Contains(receiver.out.String(), "delivered 101 100 101 alerting\n") })
+	if out, status := command(t, "demo", "--webhook", "ftp://127.0.0.1/"); status != 2 || !strings.Contains(out, "--webhook: url must begin with") {
+		t.Errorf("%d %s", status, out)
+	}
+}
+
 // The program in docs/api.md that checks signatures accepts a webhook of the proxy, and nothing else.
 func TestSignaturesInDocuments(t *testing.T) {
 	t.Parallel()
 	tool(t, "python3")
-	var check string
-	for _, b := range blocks(t, "../docs/api.md") {
-		if b.kind == "python" {
-			check += b.text
-		}
-	}
+	check := programWith(t, "def genuine")
 	const secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -53,6 +53,12 @@ func (i *interfaced) watched() {
 	for n := range 400 {
 		devices = append(devices, fmt.Sprint(1000+n), fmt.Sprint(2000+n))
 	}
+	i.watch(devices...)
+}
+
+// watch waits until the events of devices are recorded.
+func (i *interfaced) watch(devices ...string) {
+	i.t.Helper()
 	waitFor(i.t, "all devices are watched", func() bool {
 		s, err := i.subscriber("?devices=" + strings.Join(devices, ","))
 		if err != nil {

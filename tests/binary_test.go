@@ -308,7 +308,10 @@ func (r *running) stop() {
 	}
 }
 
-// certificates writes a self-signed certificate for loopback.
+// publicAddress is one that tests in a network of their own give to the machine.
+const publicAddress = "9.9.9.9"
+
+// certificates writes a self-signed certificate for loopback and publicAddress.
 func certificates(t *testing.T, dir string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -317,7 +320,7 @@ func certificates(t *testing.T, dir string) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "fe1.contoso.com"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: []string{"localhost", "fe1.contoso.com"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		DNSNames: []string{"localhost", "fe1.contoso.com"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(publicAddress)}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

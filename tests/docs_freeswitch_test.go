@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +22,7 @@ func alone(t *testing.T) bool {
 	if out, err := exec.CommandContext(t.Context(), "unshare", "--net", "true").CombinedOutput(); err != nil {
 		t.Skipf("no network namespace can be made here: %v, %s", err, out)
 	}
-	self := []string{"--net", "sh", "-c", `ip link set lo up && exec "$0" "$@"`, os.Args[0], "-test.run", "^" + t.Name() + "$", "-test.v"}
+	self := []string{"--net", "sh", "-c", `ip link set lo up && exec "$0" "$@"`, os.Args[0], "-test.run", "^" + t.Name() + "$", "-test.v", fmt.Sprintf("-test.short=%v", testing.Short())}
 	cmd := exec.CommandContext(t.Context(), "unshare", self...)
 	cmd.Env, cmd.WaitDelay = append(os.Environ(), inside+"="+t.Name()), 10*time.Second
 	out, err := cmd.CombinedOutput()

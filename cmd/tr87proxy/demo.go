@@ -14,6 +14,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/api"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
+	"github.com/tr87proxy/tr87proxy/internal/webhook"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tr87"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -22,7 +23,7 @@ import (
 func demoCommand() *cobra.Command {
 	var once, phones bool
 	var port, phonePort int
-	var http string
+	var api demoAPI
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Watch a TR/87 client control phones on the built-in switch", GroupID: "server", Args: exactly(0),
 		Long: `demo runs the proxy on loopback with the virtual phones 100, 101 and 102 of the built-in
@@ -32,29 +33,36 @@ With --once it exits after
 the call, with status 0 only if every step followed the call model.
 
 With --phones it serves two real SIP telephones, 100 and 101, instead. It says how to
-register them, and controls a call between them.`,
+register them, and controls a call between them.
+
+With --webhook it POSTs all events to a URL of yours, which may be on this machine.`,
 		Example: `  tr87proxy demo
   tr87proxy demo --once
   tr87proxy demo --phones
   tr87proxy demo --port 15062      if 5062 is taken
-  tr87proxy demo --api 127.0.0.1:18880    if 8880 is taken`,
+  tr87proxy demo --api 127.0.0.1:18880    if 8880 is taken
+  tr87proxy demo --webhook http://127.0.0.1:9000/`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if port == 0 && !once {
 				port = 5062
 			}
 			if once {
-				http = ""
+				api.address = ""
+			}
+			if err := api.check(); err != nil {
+				return err
 			}
 			if phones {
-				return demoPhones(cmd.Context(), cmd.OutOrStdout(), port, phonePort, http, once)
+				return demoPhones(cmd.Context(), cmd.OutOrStdout(), port, phonePort, &api, once)
 			}
-			return demo(cmd.Context(), cmd.OutOrStdout(), port, http, once)
+			return demo(cmd.Context(), cmd.OutOrStdout(), port, &api, once)
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "exit after the call")
 	cmd.Flags().BoolVar(&phones, "phones", false, "serve two real SIP telephones")
 	cmd.Flags().IntVar(&phonePort, "phone-port", 5060, "port on 127.0.0.1 at which telephones register")
-	cmd.Flags().StringVar(&http, "api", apiAddress, apiUsage)
+	cmd.Flags().StringVar(&api.address, "api", apiAddress, apiUsage)
+	cmd.Flags().StringVar(&api.webhook, "webhook", "", "URL to which all events are POSTed (docs/api.md)")
 	cmd.Flags().IntVar(&port, "port", 0, "SIP port on 127.0.0.1 (default 5062, with --once any free one)")
 	return cmd
 }
@@ -65,6 +73,31 @@ const (
 	apiUsage   = "serve HTTP here (docs/api.md); \"\" for not at all"
 )
 
+// demoAPI is the HTTP interface of a demonstration.
+type demoAPI struct{ address, webhook string }
+
+// hooks returns the webhook, which may have a private address: who runs the demonstration has named it.
+func (d *demoAPI) hooks() []webhook.Hook {
+	if d.webhook == "" {
+		return nil
+	}
+	return []webhook.Hook{{Name: "demo", URL: d.webhook, Private: true}}
+}
+
+// check reports a webhook that cannot be used.
+func (d *demoAPI) check() (err error) {
+	for _, h := range d.hooks() {
+		h.Check(func(key, text string) { err = usageError{fmt.Errorf("--webhook: %s %s", key, text)} })
+	}
+	return err
+}
+
+// serve has a configuration serve the interface.
+func (d *demoAPI) serve(cfg *config.Config) {
+	serveAPI(cfg, d.address)
+	cfg.Front("api").(*api.Settings).Webhooks = d.hooks()
+}
+
 // serveAPI has a configuration serve HTTP at an address; "" is nowhere.
 func serveAPI(cfg *config.Config, address string) {
 	if address != "" {
@@ -72,13 +105,13 @@ func serveAPI(cfg *config.Config, address string) {
 	}
 }
 
-func demo(ctx context.Context, out io.Writer, port int, http string, once bool) error {
+func demo(ctx context.Context, out io.Writer, port int, web *demoAPI, once bool) error {
 	cfg := daemon.Default()
 	cfg.Demo = true
 	cfg.Operations.Address = ""
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	cfg.Front("sip").(*tr87.FrontSettings).Listen = []config.Listener{{Transport: "tcp", Address: address}, {Transport: "udp", Address: address}}
-	serveAPI(cfg, http)
+	web.serve(cfg)
 	cfg.Numbers.Main = "+14255550"
 	cfg.Switch.Extensions = []config.Extension{{Number: "100", Name: "Your line", Outside: []string{"0"}}, {Number: "101", Name: "Alice"}, {Number: "102", Name: "Bob"}}
 	members := []string{"100", "101", "102"}
@@ -94,7 +127,7 @@ func demo(ctx context.Context, out io.Writer, port int, http string, once bool) 
 	if err != nil {
 		return err
 	}
-	address, http = served["tcp"], served["api/tcp"]
+	address = served["tcp"]
 	result := playCall(ctx, out, address)
 	if once || result != nil {
 		stop()
@@ -111,7 +144,7 @@ Or use this program in another terminal:
   tr87proxy call 100 101    --server "sip:tr87proxy@%[1]s;transport=tcp"
   tr87proxy answer 101      --server "sip:tr87proxy@%[1]s;transport=tcp"
 %[2]sPress Ctrl-C to stop.
-`, address, hintOfAPI(http))
+`, address, hintOfAPI(served["api/tcp"]))
 	return <-stopped
 }
 

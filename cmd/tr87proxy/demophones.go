@@ -17,7 +17,7 @@ import (
 
 // demoPhones serves two real telephones on loopback, and controls them once both have
 // registered.
-func demoPhones(ctx context.Context, out io.Writer, port, phones int, http string, once bool) error {
+func demoPhones(ctx context.Context, out io.Writer, port, phones int, web *demoAPI, once bool) error {
 	cfg := daemon.Default()
 	cfg.Demo = true
 	cfg.Operations.Address = ""
@@ -29,7 +29,7 @@ func demoPhones(ctx context.Context, out io.Writer, port, phones int, http strin
 		{Number: "101", Name: "Bob", SIP: &config.Telephone{Password: demoPassword}},
 		{Number: "102", Name: "Virtual", Answer: 3 * time.Second},
 	}
-	serveAPI(cfg, http)
+	web.serve(cfg)
 	cfg.Telephones.Listen = []config.Listener{{Transport: "udp", Address: register}, {Transport: "tcp", Address: register}}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -40,6 +40,7 @@ type Party struct {
 // CallList is a list of calls.
 type CallList struct {
 	Calls []Call `json:"calls"`
+	Links []Link `json:"links,omitempty" doc:"of all calls: the links whose devices were looked at, and the others"`
 	Next  string `json:"next,omitempty" doc:"give it as page to get the calls of the devices that follow; absent at the end"`
 }
 
@@ -93,7 +94,7 @@ func (s *Server) listCalls(ctx context.Context, in *callsInput) (*body[CallList]
 	if err != nil {
 		return nil, err
 	}
-	out := CallList{Calls: []Call{}, Next: page.Body.Next}
+	out := CallList{Calls: []Call{}, Links: page.Body.Links, Next: page.Body.Next}
 	for _, d := range page.Body.Devices {
 		calls, err := s.callsAt(ctx, clientOf(ctx), d.Device)
 		if err == nil {

@@ -189,7 +189,7 @@ func (s *Server) open(who caller, peer string, place func() proxy.Place, event f
 	c := &client{who: who, events: event, closed: closed, gone: make(chan struct{}), waiting: map[string]chan *uacsta.Message{}}
 	session, err := s.proxy.Open(proxy.Opening{
 		Identity: who.identified.Identity, Reach: who.reach, Peer: name + ":" + peer, Front: name, Addr: who.addr, Names: who.names,
-		Sessions: proxy.SessionsOff, NoLogin: true, Plain: event == nil, Place: place, Valid: who.valid, Until: who.identified.Until,
+		Sessions: proxy.SessionsOff, NoLogin: true, Lists: true, Plain: event == nil, Place: place, Valid: who.valid, Until: who.identified.Until,
 	}, c)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -18,7 +19,7 @@ import (
 type Device struct {
 	Device     string       `json:"device" doc:"its number" example:"101"`
 	Name       string       `json:"name,omitempty" doc:"as the switch has it"`
-	Kind       string       `json:"kind,omitempty" doc:"its category: station, acd, groupHunt, networkInterface …" example:"station"`
+	Kind       string       `json:"kind,omitempty" doc:"its category: station, acd, group, networkInterface …" example:"station"`
 	Model      string       `json:"model,omitempty"`
 	State      string       `json:"state,omitempty" enum:"idle,ringing,busy" doc:"absent if the switch does not say"`
 	Link       string       `json:"link" doc:"the link that serves it"`
@@ -64,12 +65,20 @@ type AgentGroup struct {
 // DeviceList is a page of devices.
 type DeviceList struct {
 	Devices []Device `json:"devices"`
+	Links   []Link   `json:"links" doc:"whose devices are in the list, and whose are not"`
 	Next    string   `json:"next,omitempty" doc:"give it as page to get the devices that follow; absent at the end"`
+}
+
+// Link is a link as a list of devices has it.
+type Link struct {
+	Name   string `json:"name" example:"pbx"`
+	State  string `json:"state" enum:"up,down"`
+	Listed bool   `json:"listed" doc:"whether its devices are listed. If not, it is down, too slow, or its switch does not list devices: those whose numbers you know can be used"`
 }
 
 type listInput struct {
 	Filter  string `query:"filter" doc:"patterns of devices, separated by commas" example:"1*,200-299"`
-	Kind    string `query:"kind" doc:"only devices of this category"`
+	Kind    string `query:"kind" doc:"only devices of this category" example:"station"`
 	Page    string `query:"page" doc:"next of the page before"`
 	Limit   int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
 	Details bool   `query:"details" doc:"with state, forwarding, do not disturb, message waiting and agents of each"`
@@ -85,6 +94,14 @@ func (s *Server) describeDevices() {
 	huma.Register(s.api, huma.Operation{
 		OperationID: "listDevices", Method: http.MethodGet, Path: "/v1/devices", Summary: "List the devices that you may observe", Tags: []string{"devices"},
 	}, s.listDevices)
+	for _, p := range s.api.OpenAPI().Paths["/v1/devices"].Get.Parameters {
+		if p.Name == "kind" {
+			for _, kind := range deviceKinds() {
+				p.Schema.Enum = append(p.Schema.Enum, kind)
+			}
+			p.Schema.PrecomputeMessages() // of the refusal of others
+		}
+	}
 	huma.Register(s.api, huma.Operation{
 		OperationID: "getDevice", Method: http.MethodGet, Path: "/v1/devices/{device}", Summary: "Show a device", Tags: []string{"devices"},
 	}, func(ctx context.Context, in *devicePath) (*body[Device], error) {
@@ -113,18 +130,22 @@ func (s *Server) listDevices(ctx context.Context, in *listInput) (*body[DeviceLi
 	if err != nil {
 		return nil, err
 	}
+	after, err := afterPage(in.Page)
+	if err != nil {
+		return nil, err
+	}
 	c := clientOf(ctx)
-	all, err := c.devices(ctx, in.Kind, patterns)
+	all, listed, err := c.devices(ctx, in.Kind, patterns)
 	if err != nil {
 		return nil, s.explain(ctx, "", err)
 	}
-	from, _ := slices.BinarySearchFunc(all, in.Page, func(d uacsta.DeviceListItem, page string) int {
-		return cmp.Or(cmp.Compare(d.DeviceID.ID, page), -1) // after page
+	from, _ := slices.BinarySearchFunc(all, after, func(d uacsta.DeviceListItem, after string) int {
+		return cmp.Or(cmp.Compare(d.DeviceID.ID, after), -1)
 	})
-	out := DeviceList{Devices: []Device{}}
+	out := DeviceList{Devices: []Device{}, Links: s.links(listed)}
 	for i, item := range all[from:] {
 		if i == in.Limit {
-			out.Next = all[from+i-1].DeviceID.ID
+			out.Next = pageMark + all[from+i-1].DeviceID.ID
 			break
 		}
 		d, err := s.device(c, item.DeviceID.ID)
@@ -140,22 +161,64 @@ func (s *Server) listDevices(ctx context.Context, in *listInput) (*body[DeviceLi
 	return &body[DeviceList]{out}, nil
 }
 
-// devices returns the devices that the client may observe and that match, ordered.
-func (c *client) devices(ctx context.Context, category string, patterns []string) ([]uacsta.DeviceListItem, error) {
-	var all []uacsta.DeviceListItem
-	ref := func(res *uacsta.Message) string { return res.Text("serviceCrossRefID") }
-	err := c.list(ctx, uacsta.GetSwitchingFunctionDevices{RequestedDeviceCategory: uacsta.ReqDeviceCategory(category)}, ref, func(m *uacsta.Message) (bool, error) {
+// links returns the links. listed are those whose devices are listed.
+func (s *Server) links(listed []string) []Link {
+	links := s.proxy.Status().Links
+	list := make([]Link, 0, len(links))
+	for _, l := range links {
+		state := "down"
+		if l.Up {
+			state = "up"
+		}
+		list = append(list, Link{l.Name, state, slices.Contains(listed, l.Name)})
+	}
+	return list
+}
+
+// pageMark precedes the last device of a page in the name of the next one.
+const pageMark = "after:"
+
+// afterPage returns the device after which a page begins; "" for the first page.
+func afterPage(page string) (string, error) {
+	device, ok := strings.CutPrefix(page, pageMark)
+	if page != "" && (!ok || device == "") {
+		return "", problem(http.StatusUnprocessableEntity, "page %.64q is none: give next of the page before, or leave it out", page)
+	}
+	return device, nil
+}
+
+// deviceKinds are the values of kind: the categories that devices have, and those by which a switch can be asked for them.
+func deviceKinds() []string {
+	kinds := slices.Concat(uacsta.ValuesOf("DeviceCategory"), uacsta.ValuesOf("ReqDeviceCategory"))
+	slices.Sort(kinds)
+	return slices.Compact(kinds)
+}
+
+// devices returns the devices that the client may observe and that match, ordered, and the links that have listed theirs.
+func (c *client) devices(ctx context.Context, category string, patterns []string) (all []uacsta.DeviceListItem, links []string, err error) {
+	var asked uacsta.ReqDeviceCategory
+	if slices.Contains(uacsta.ValuesOf("ReqDeviceCategory"), category) {
+		asked = uacsta.ReqDeviceCategory(category)
+	}
+	fits := func(d uacsta.DeviceListItem) bool {
+		other := asked == "" && category != "" && string(d.DeviceCategory) != category
+		return d.DeviceID != nil && !other && (patterns == nil || policy.MatchDevice(patterns, d.DeviceID.ID))
+	}
+	list := ""
+	ref := func(res *uacsta.Message) string { list = res.Text("serviceCrossRefID"); return list }
+	err = c.list(ctx, uacsta.GetSwitchingFunctionDevices{RequestedDeviceCategory: asked}, ref, func(m *uacsta.Message) (bool, error) {
 		var segment uacsta.SwitchingFunctionDevices
 		err := m.Decode(&segment)
 		for _, d := range segment.DeviceList {
-			if d.DeviceID != nil && (patterns == nil || policy.MatchDevice(patterns, d.DeviceID.ID)) {
+			if fits(d) {
 				all = append(all, d)
 			}
 		}
 		return segment.LastSegment, err
 	})
+	links = c.session.Listed(list)
 	slices.SortFunc(all, func(a, b uacsta.DeviceListItem) int { return cmp.Compare(a.DeviceID.ID, b.DeviceID.ID) })
-	return slices.CompactFunc(all, func(a, b uacsta.DeviceListItem) bool { return a.DeviceID.ID == b.DeviceID.ID }), err
+	return slices.CompactFunc(all, func(a, b uacsta.DeviceListItem) bool { return a.DeviceID.ID == b.DeviceID.ID }), links, err
 }
 
 // device returns what the core knows of a device.

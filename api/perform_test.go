@@ -76,7 +76,7 @@ func TestSessionClosedMeanwhile(t *testing.T) {
 	if p := explained(err); p.Status != http.StatusServiceUnavailable || p.retry == 0 {
 		t.Errorf("%+v", p)
 	}
-	if _, err := c.devices(t.Context(), "", nil); explained(err).Status != http.StatusServiceUnavailable {
+	if _, _, err := c.devices(t.Context(), "", nil); explained(err).Status != http.StatusServiceUnavailable {
 		t.Error(err)
 	}
 	if calls := o.callsAt("100"); len(calls) > 0 { // by a new session

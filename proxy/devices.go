@@ -24,6 +24,7 @@ type listing struct {
 	pending  []uacsta.DeviceListItem // for the next segment
 	segments int                     // sent to the client
 	devices  int                     // received from the links
+	complete []string                // links whose whole list has come
 }
 
 const (
@@ -121,6 +122,9 @@ func (t *managedLink) listed(ev *uacsta.Message) {
 	for ; len(l.pending) > listSegment; l.pending = l.pending[listSegment:] {
 		l.send(l.pending[:listSegment], false)
 	}
+	if err == nil && segment.LastSegment {
+		l.complete = append(l.complete, t.name)
+	}
 	if err != nil || segment.LastSegment || l.devices > maxListLength {
 		l.end(at)
 	}
@@ -182,6 +186,7 @@ func (l *listing) settle() {
 	l.done = true
 	l.limit.Stop()
 	if l.answered {
+		l.session.keepListed(l.ref, l.complete)
 		l.send(l.pending, true)
 	} else {
 		l.answer(nil, l.err)
@@ -191,4 +196,27 @@ func (l *listing) settle() {
 	s.mu.Lock()
 	s.listings--
 	s.mu.Unlock()
+}
+
+// keepListed stores which links have listed their devices, for a front that asks.
+func (s *Session) keepListed(ref string, links []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listed == nil {
+		return
+	}
+	if len(s.listed) >= maxListings { // of requests that have given up
+		clear(s.listed)
+	}
+	s.listed[ref] = links
+}
+
+// Listed returns the names of the links that have sent their whole lists of devices, once, after the last segment of a list
+// with this reference. The devices of other links are missing in it. It needs Opening.Lists.
+func (s *Session) Listed(ref string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	links := s.listed[ref]
+	delete(s.listed, ref)
+	return links
 }

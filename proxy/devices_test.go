@@ -231,6 +231,43 @@ func TestListOfOneDevice(t *testing.T) {
 	})
 }
 
+// A front that asks learns which links have listed their devices: not those that refuse, or whose list breaks off.
+func TestListedLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, one, two := pair(t, demo, nil)
+		lists(one, "L1")
+		lists(two, "L2")
+		s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}, Lists: true}, &listener{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func() string { return request(s, uacsta.GetSwitchingFunctionDevices{}).Text("serviceCrossRefID") }
+		ref := ask()
+		segmentOf(one, "L1", true, "100")
+		segmentOf(two, "L2", true, "200")
+		if got := s.Listed(ref); !slices.Equal(got, []string{"one", "two"}) {
+			t.Error(got)
+		}
+		if got := s.Listed(ref); got != nil {
+			t.Errorf("again: %v", got)
+		}
+		ref = ask()
+		segmentOf(one, "L1", true, "100")
+		time.Sleep(time.Minute) // the other's never ends
+		if got := s.Listed(ref); !slices.Equal(got, []string{"one"}) {
+			t.Error(got)
+		}
+		for range 100 { // nobody asks
+			ref = ask()
+			segmentOf(one, "L1", true)
+			segmentOf(two, "L2", true)
+		}
+		if got := s.Listed(ref); len(got) != 2 {
+			t.Error(got)
+		}
+	})
+}
+
 // A list that never ends is cut after a limited number of devices.
 func TestTooManyDevices(t *testing.T) {
 	if testing.Short() {

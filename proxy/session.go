@@ -52,6 +52,7 @@ type Opening struct {
 	Reach    Reach           // what it may do, beside policy
 	Plain    bool            // the client gets all numbers in their canonical form, however it writes them
 	Valid    func() bool     // reports whether the front would still give the client this identity; nil: always
+	Lists    bool            // the front calls Session.Listed after each list of devices
 	Until    time.Time       // when the session closes, because the identification ends; the zero time: never
 }
 
@@ -93,7 +94,8 @@ type Session struct {
 	dialogues  map[string]*routeDialogue // by the client's cross reference
 	// by the client's reference
 	associations map[string]*association
-	listings     int // device lists in transit
+	listings     int                 // device lists in transit
+	listed       map[string][]string // links whose lists are complete, by the client's reference; nil: the front does not ask
 	outstanding  int
 	queue        []delivery
 	queued       int // octets of memory of the queue
@@ -126,6 +128,9 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		since: time.Now(), still: o.Valid,
 		namespace: uacsta.NamespaceED3, spelling: map[string]spelling{}, monitors: map[string]*clientMonitor{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{},
+	}
+	if o.Lists {
+		s.listed = map[string][]string{}
 	}
 	s.who.Store(&s.own)
 	if err := s.admit(o.Line); err != nil {

@@ -66,3 +66,7 @@ func (g *grammar) foreign(e *etree.Element, path string) string {
 	}
 	return ""
 }
+
+// ValuesOf returns the values of an enumeration by the name of its type, such as DeviceCategory. The caller must not change
+// them.
+func ValuesOf(name string) []string { return enumerations[name].values }

@@ -305,6 +305,35 @@ func TestResubscribe(t *testing.T) {
 	}
 }
 
+// A changed subscription brings the calls of all its devices if the client asks for them, also of those that are recorded
+// already.
+func TestResubscribeSnapshot(t *testing.T) {
+	o := newOffice(t)
+	other := o.dial("?devices=102")
+	other.next()
+	p := o.dial("?devices=101")
+	p.next()
+	made := other.ask("1", "POST", "/v1/devices/100/calls", `{"to":"102"}`)
+	if h := other.next(); h.Type != "delivered" || h.Device != "102" {
+		t.Errorf("%+v", h)
+	}
+	if h := p.ask("1", "PUT", "/v1/events", `{"devices":["101","102"],"snapshot":true}`); h.Status != http.StatusNoContent {
+		t.Fatalf("%+v %s", h, h.Body)
+	}
+	calls := map[string]int{}
+	for len(calls) < 2 {
+		if h := p.next(); h.Type == "snapshot" {
+			calls[h.Device] = len(h.Calls)
+			if len(h.Calls) > 0 && h.Calls[0].Call != callIn(made) {
+				t.Errorf("%+v", h)
+			}
+		}
+	}
+	if calls["101"] != 0 || calls["102"] != 1 {
+		t.Error(calls)
+	}
+}
+
 // A subscription to what one may not observe, or that cannot be read, is refused before the WebSocket opens, with a
 // problem.
 func TestSubscriptionRefused(t *testing.T) {

@@ -73,7 +73,6 @@ type socket struct {
 	octets  int
 	stream  *record.Subscription
 	change  *record.Subscription // takes the place of stream
-	after   *uint64              // where change begins; nil: where stream is, or now
 	writing bool
 	again   bool // there may be something to write
 	open    int  // requests that are carried out
@@ -163,7 +162,7 @@ func (k *socket) subscribe(ctx context.Context, in Subscription) error {
 	if k.over {
 		before, sub = sub, k.change
 	}
-	k.change, k.after = sub, want.After
+	k.change = sub
 	k.mu.Unlock()
 	if before != nil {
 		before.Close()

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
 // sockets returns the WebSockets of the server.
@@ -40,6 +42,7 @@ func TestHeartbeat(t *testing.T) {
 	}
 	delivered := other.next()
 	for _, k := range o.sockets() {
+		wait.For(t, "nothing is being written", func() bool { return k.since.Load() == 0 })
 		k.pulse(time.Now().Add(beatInterval))
 	}
 	if h := p.next(); h.Type != "heartbeat" || h.Seq < delivered.Seq || h.Seq <= ready.Seq {

@@ -19,7 +19,7 @@ type Subscription struct {
 	Types    []string `json:"types,omitempty" doc:"Types of events. None: all." maxItems:"200"`
 	Link     string   `json:"link,omitempty" doc:"Events of this link only."`
 	After    string   `json:"after,omitempty" doc:"The id of the last event that you have: the stream goes on after it. 0 is the oldest event that is kept. Not there: it begins now."`
-	Snapshot bool     `json:"snapshot,omitempty" doc:"Begin with the calls that there are. With after, only if events are missing."`
+	Snapshot bool     `json:"snapshot,omitempty" doc:"Begin with the calls that there are, and say them again after events that are missing. With after, only then."`
 }
 
 // maxWished is how many devices and patterns a stream may have.

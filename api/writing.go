@@ -114,16 +114,12 @@ func (k *socket) writeEvents() (wrote, ok bool) {
 // current returns the stream, after it has begun or begun anew.
 func (k *socket) current() (*record.Subscription, error) {
 	k.mu.Lock()
-	next, after, before := k.change, k.after, k.stream
+	next, before := k.change, k.stream
 	k.mu.Unlock()
 	if next == nil {
 		return before, nil
 	}
-	if after == nil && before != nil {
-		at := before.At()
-		after = &at
-	}
-	err := next.Begin(k.ctx, after)
+	err := next.Begin(k.ctx, before)
 	k.mu.Lock()
 	current := k.change == next // or another one has taken its place, or the WebSocket has ended
 	if current {

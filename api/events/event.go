@@ -68,11 +68,10 @@ type Beginning struct {
 	Waiting []string `json:"waiting,omitempty" doc:"Devices that the switch does not report yet. A snapshot of each follows when it does."`
 }
 
-// LinkChange says that a link has gone down or come up.
+// LinkChange says that a link has gone down or come up. Why, is for the proxy's own log and status alone.
 type LinkChange struct {
 	Head
-	Link   string `json:"link"`
-	Reason string `json:"reason,omitempty" doc:"Why the link is down."`
+	Link string `json:"link"`
 }
 
 // Sign is a heartbeat, or the end of a stream that does not keep up.

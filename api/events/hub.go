@@ -70,7 +70,7 @@ func (h *hub) skip(log *slog.Logger, to uint64) {
 	subs := slices.Collect(maps.Keys(h.all))
 	h.mu.Unlock()
 	for _, s := range subs {
-		s.lacks(to)
+		s.lacks()
 		wake(log, s)
 	}
 }

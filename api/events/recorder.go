@@ -32,7 +32,10 @@ type Recorder struct {
 	hub  hub
 	over chan struct{} // closed when Run returns
 
-	watched atomic.Int64 // devices, for the status
+	turns turns
+
+	watched atomic.Int64  // devices, for the status
+	steps   atomic.Uint64 // pieces of the log that subscriptions have read
 
 	// The rest belongs to the goroutine of Run.
 	session  *proxy.Session // nil: not open
@@ -66,6 +69,7 @@ func New(cfg Config) *Recorder {
 		watches: map[string]*watch{}, refs: map[string]*watch{}, patterns: map[string]*pattern{}, shares: map[string]map[string]int{}, segments: map[string]func(*uacsta.Message){},
 	}
 	r.box.wake, r.kept.dirty = make(chan struct{}, 1), make(chan struct{}, 1)
+	r.turns.of = map[string][]*Subscription{}
 	r.hub.init(cfg.Events)
 	return r
 }
@@ -187,7 +191,7 @@ func (r *Recorder) look() {
 			known, was = true, l
 		}
 		if known && was.Up && (!l.Up || l.Since.After(was.Since)) {
-			r.append(LinkChange{Head{Type: LinkDown, Time: stamp(l.Since)}, l.Name, l.Failure}, "", LinkDown, l.Since)
+			r.append(LinkChange{Head: Head{Type: LinkDown, Time: stamp(l.Since)}, Link: l.Name}, "", LinkDown, l.Since)
 		}
 		if l.Up && (!known || !was.Up || l.Since.After(was.Since)) {
 			risen = true

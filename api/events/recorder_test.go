@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/eventlog"
 	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -284,7 +285,7 @@ func TestLink(t *testing.T) {
 	w.call("100", "101")
 	s.until("delivered", "101")
 	back := w.link.down()
-	if e := s.next(); e.Type != LinkDown || e.Link != "switch" || e.Reason == "" {
+	if e := s.next(); e.Type != LinkDown || e.Link != "switch" || e.Reason != "" || e.Time.IsZero() { // why, is not for clients
 		t.Errorf("%+v", e)
 	}
 	back()
@@ -335,6 +336,179 @@ func TestGone(t *testing.T) {
 	all := s.until(Snapshot, "101")
 	if got := lines(all); !slices.Equal(got, []string{"gap", "ready", "snapshot 101"}) || all[0].From != "2" || all[0].To == "" || all[2].Calls[0].Call != call {
 		t.Errorf("%+v", all)
+	}
+}
+
+// devicesOf returns the devices of snapshots with and without calls.
+func devicesOf(all []seen) (busy, idle []string) {
+	for _, e := range all {
+		switch {
+		case e.Type == Snapshot && len(e.Calls) > 0:
+			busy = append(busy, e.Device)
+		case e.Type == Snapshot:
+			idle = append(idle, e.Device)
+		}
+	}
+	return busy, idle
+}
+
+// A stream begins with a snapshot of each device that is named, and of those that match a pattern and have calls. After
+// a gap there is one of each device: nobody must conclude from silence that a call has ended.
+func TestIdleSnapshots(t *testing.T) {
+	w := newWorld(t, "")
+	all := w.subscribe(Wish{Patterns: []string{"10?"}})
+	for range 5 {
+		all.until(Snapshot, "")
+	}
+	w.call("100", "101")
+	one := uint64(1)
+	for name, tt := range map[string]struct {
+		want       Wish
+		busy, idle []string
+	}{
+		"named":           {Wish{Devices: []string{"101", "102"}}, []string{"101"}, []string{"102"}},
+		"pattern":         {Wish{Patterns: []string{"10?"}, Devices: []string{"103"}}, []string{"100", "101"}, []string{"103"}},
+		"another link":    {Wish{Patterns: []string{"10?"}, Devices: []string{"103"}, Link: "other"}, nil, nil},
+		"gap":             {Wish{Patterns: []string{"10?"}, After: &one}, []string{"100", "101"}, []string{"102", "103", "104"}},
+		"gap, not others": {Wish{Patterns: []string{"10[1-3]"}, Devices: []string{"102"}, After: &one}, []string{"101"}, []string{"102", "103"}},
+	} {
+		tt.want.Snapshot = true
+		s := w.subscribe(tt.want)
+		var got []seen
+		if tt.want.After != nil {
+			if got = append(got, s.next()); got[0].Type != Gap {
+				t.Errorf("%s: %+v", name, got)
+			}
+		}
+		got = append(got, s.until(Ready, "")...)
+		for range len(tt.busy) + len(tt.idle) {
+			got = append(got, s.next())
+		}
+		if busy, idle := devicesOf(got); !slices.Equal(busy, tt.busy) || !slices.Equal(idle, tt.idle) {
+			t.Errorf("%s: %v with calls, %v without", name, busy, idle)
+		}
+		if events, err := s.Next(1); len(events) > 0 || err != nil {
+			t.Errorf("%s: and %d events, %v", name, len(events), err)
+		}
+		s.Close()
+	}
+}
+
+// A stream that takes the place of another one has the events of both between them, and the snapshots after these.
+func TestChange(t *testing.T) {
+	w := newWorld(t, "")
+	w.subscribe(Wish{Devices: []string{"102"}}).until(Ready, "") // 102 is recorded already
+	before := w.subscribe(Wish{Devices: []string{"101"}})
+	before.until(Ready, "")
+	call := w.call("100", "101").CallID
+	w.call("103", "102")
+	wake := make(chan struct{}, 1)
+	sub, err := w.recorder.Prepare(t.Context(), Wish{Devices: []string{"101", "102"}, Snapshot: true, May: before.want.May, Wake: func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	if err := sub.Begin(t.Context(), before.Subscription); err != nil {
+		t.Fatal(err)
+	}
+	before.Close()
+	w.answer(call, "101")
+	s := &reader{Subscription: sub, t: t, wake: wake}
+	if got := lines(s.until("established", "101")); !slices.Equal(got, []string{
+		"ready", "delivered 101 100 101 alerting", "delivered 102 103 102 alerting", "snapshot 101", "snapshot 102", "established 101 100 101 connected",
+	}) {
+		t.Errorf("%q", got)
+	}
+}
+
+// What the log has lost while a stream was open is a gap; with snapshot, a snapshot of each device follows.
+func TestGapInTheMiddle(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.db")
+	w := newWorld(t, path)
+	w.stop()
+	w.limits.Entries = 10
+	w.start(path)
+	caught, behind := w.subscribe(Wish{Devices: []string{"101"}, Snapshot: true}), w.subscribe(Wish{Devices: []string{"101"}, Snapshot: true})
+	for _, s := range []*reader{caught, behind} {
+		s.until(Snapshot, "101")
+	}
+	if events, err := caught.Next(1); len(events) > 0 || err != nil || !caught.caught {
+		t.Fatal(events, err)
+	}
+	for range 20 {
+		w.clear(w.call("100", "101").CallID, "100")
+	}
+	wait.For(t, "events are dropped", func() bool { first, _ := w.log.Bounds(); return first > behind.at+1 })
+	caught.lacks() // as the hub does when the log drops events before it has read them
+	for _, s := range []*reader{caught, behind} {
+		all := s.until(Snapshot, "101")
+		if got := lines(all[len(all)-2:]); !slices.Equal(got, []string{"gap", "snapshot 101"}) || len(all[len(all)-1].Calls) > 0 || all[len(all)-2].From == "" {
+			t.Errorf("%q: %+v", got, all)
+		}
+	}
+	call := w.call("100", "101").CallID
+	for _, s := range []*reader{caught, behind} {
+		if e := s.until("delivered", "101"); e[len(e)-1].Call != call || len(e) > 1 {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+// Streams of one client that catch up take turns, so others get theirs. One step reads a limited piece of the log, also
+// if nothing in it matches.
+func TestTurns(t *testing.T) {
+	w := newWorld(t, "")
+	entries := make([]eventlog.Entry, 10*readAtOnce)
+	for i := range entries {
+		entries[i] = eventlog.Entry{Time: time.Now(), Device: "101", Kind: "held", Data: []byte(`{"type":"held","device":"101","link":"switch"}`)}
+	}
+	first := make(chan uint64, 1)
+	if err := w.log.Append(entries, func(n uint64, _ error) { first <- n }); err != nil {
+		t.Fatal(err)
+	}
+	zero := uint64(0)
+	_ = wait.Next(t, first, "the commit")
+	of := func(who string) *reader {
+		s := w.subscribe(Wish{Who: who, Devices: []string{"101"}, Link: "nowhere", After: &zero})
+		s.until(Ready, "")
+		return s
+	}
+	step := func(s *reader) (steps uint64) {
+		t.Helper()
+		before := w.recorder.steps.Load()
+		if events, err := s.Next(10); len(events) > 0 || err != nil {
+			t.Fatal(events, err)
+		}
+		return w.recorder.steps.Load() - before
+	}
+	a, b, other := of("crm"), of("crm"), of("bob")
+	if n := step(a); n != 1 {
+		t.Errorf("%d steps at a time", n)
+	}
+	wait.Next(t, a.wake, "going on")
+	w.recorder.turns.take(a.Subscription) // it is reading
+	if n, m := step(b), step(other); n != 0 || m != 1 {
+		t.Errorf("%d steps of the same client, %d of another", n, m)
+	}
+	w.recorder.turns.give(a.Subscription)
+	wait.Next(t, b.wake, "its turn")
+	if n := step(b); n != 1 {
+		t.Errorf("%d steps", n)
+	}
+	w.recorder.turns.take(a.Subscription)
+	step(b)
+	a.Close() // passes the turn on
+	wait.Next(t, b.wake, "its turn")
+	for !b.caught {
+		step(b)
+	}
+	if len(w.recorder.turns.of) > 0 {
+		t.Errorf("%v", w.recorder.turns.of)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ type Wish struct {
 	Types    []string          // of events; none: all
 	Link     string            // "": all
 	After    *uint64           // the number of the last event that it has; nil: it begins now
-	Snapshot bool              // it begins with the calls that there are. With After, only if events are missing
+	Snapshot bool              // it begins with the calls that there are, and gets them again if events are missing. With After, only then
 	// May reports whether it may observe a device. It is called before each delivery.
 	May func(device string) bool
 	// Wake is called when there is something to read, after Next returned nothing. It must not block.
@@ -45,6 +46,7 @@ type Subscription struct {
 	at     uint64  // the last event that was read from the log or handed over
 	first  []Event // to be delivered before all others
 	caught bool    // new events come to waiting
+	due    *look   // its snapshots are to be delivered, before the events that follow it
 
 	from uint64 // new events are those after this; guarded by the hub
 
@@ -69,7 +71,7 @@ func (r *Recorder) Subscribe(ctx context.Context, want Wish) (*Subscription, err
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Begin(ctx, want.After); err != nil {
+	if err := s.Begin(ctx, nil); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -103,61 +105,88 @@ func (r *Recorder) Prepare(ctx context.Context, want Wish) (*Subscription, error
 	return s, nil
 }
 
-// Begin begins the stream after an event, or, with nil, now. The first event is [Ready], or [Gap] if events are missing.
-// The error is ErrClosed, or of ctx.
-func (s *Subscription) Begin(ctx context.Context, after *uint64) error {
-	from, gone := after, uint64(0) // the last event that is gone
-	if from != nil {
-		s.at = *from
-		if first, last := s.recorder.cfg.Events.Bounds(); *from != 0 && (*from > last || *from+1 < first) {
+// Begin begins the stream after want.After; or in the place of another stream, which Next of that is not called during,
+// where that one is; or now. The first event is [Ready], or [Gap] if events are missing. With want.Snapshot, snapshots
+// follow: of each device that is wanted by its number, and, of those that match a pattern, of each with calls, or of all
+// if events are missing. Those that follow the other stream stand where they belong between the events. The error is
+// ErrClosed, or of ctx.
+func (s *Subscription) Begin(ctx context.Context, before *Subscription) error {
+	after, gone := s.want.After, uint64(0) // the last event that is gone
+	if after == nil && before != nil {
+		at := before.at
+		after = &at
+	}
+	if after != nil {
+		s.at = *after
+		if first, last := s.recorder.cfg.Events.Bounds(); s.at != 0 && (s.at > last || s.at+1 < first) {
 			gone = first - 1
 		}
-		if gone > 0 && s.want.Snapshot {
-			from = nil
-		}
 	}
-	var pictures []picture
-	var waiting []string
-	now, err := s.recorder.picture(ctx, func(w *watch) {
-		if !s.matches(w.device) {
-			return
-		}
-		if w.state != live && s.names(w.device) {
-			waiting = append(waiting, s.spell(w.device))
-		}
-		if s.want.Snapshot && from == nil && len(w.calls) > 0 {
-			pictures = append(pictures, picture{w.device, w.link, w.list()})
-		}
-	})
+	now, err := s.look(ctx, gone > 0)
 	if err != nil {
 		return err
 	}
-	if from == nil {
-		s.at = now
-		gone = min(gone, 1) * now // the snapshot stands for all events before it
+	if s.want.Snapshot && (s.want.After == nil || gone > 0) {
+		s.due = now
+		gone = min(gone, 1) * now.at // the snapshots stand for all events before them
 	}
-	if gone > 0 {
+	switch {
+	case gone > 0:
 		s.first = append(s.first, s.missing(*after+1, gone))
 		s.at = gone
+	case after == nil:
+		s.at = now.at
 	}
-	slices.Sort(waiting)
 	devices := append([]string{}, s.want.Patterns...)
 	for _, device := range s.want.Devices {
 		devices = append(devices, s.spell(device))
 	}
-	s.first = append(s.first, s.own(Ready, func(h Head) any { return Beginning{h, devices, waiting} }))
-	for _, p := range pictures {
-		if s.want.May(p.device) {
-			s.first = append(s.first, s.own(Snapshot, func(h Head) any { return Calls{h, s.spell(p.device), p.link, s.spellCalls(p.calls)} }))
-		}
-	}
+	s.first = append(s.first, s.own(Ready, func(h Head) any { return Beginning{h, devices, now.waiting} }))
 	return nil
+}
+
+// look is how the wanted devices are at one moment.
+type look struct {
+	at       uint64 // the last event that the books have
+	pictures []picture
+	waiting  []string // that are not live, as the subscriber writes them
 }
 
 // picture is the calls of a device at one moment.
 type picture struct {
 	device, link string
 	calls        []Call
+}
+
+// look looks at the wanted devices. all says that those without calls which only a pattern matches count, too.
+func (s *Subscription) look(ctx context.Context, all bool) (*look, error) {
+	l := &look{}
+	var err error
+	l.at, err = s.recorder.picture(ctx, func(w *watch) {
+		named := s.names(w.device)
+		switch {
+		case !named && !s.matches(w.device):
+		case w.state != live && named:
+			l.waiting = append(l.waiting, s.spell(w.device))
+		case w.state != live && len(w.calls) == 0: // a snapshot follows when the book is complete
+		case s.want.Snapshot && (named || all || len(w.calls) > 0) && (s.want.Link == "" || s.want.Link == w.link):
+			l.pictures = append(l.pictures, picture{w.device, w.link, w.list()})
+		}
+	})
+	slices.Sort(l.waiting)
+	slices.SortFunc(l.pictures, func(a, b picture) int { return strings.Compare(a.device, b.device) })
+	return l, err
+}
+
+// snapshots has what is due delivered next.
+func (s *Subscription) snapshots() {
+	s.at = max(s.at, s.due.at)
+	for _, p := range s.due.pictures {
+		if s.want.May(p.device) {
+			s.first = append(s.first, s.own(Snapshot, func(h Head) any { return Calls{h, s.spell(p.device), p.link, s.spellCalls(p.calls)} }))
+		}
+	}
+	s.due = nil
 }
 
 // picture calls f with each watch, and returns the number of the last event that the books have.
@@ -194,7 +223,8 @@ func (r *Recorder) CallsOf(ctx context.Context, device string) (calls []Call, ok
 }
 
 // Next returns the next events, at most so many, that the subscriber may get at this moment. If it returns none, the
-// subscriber waits for Wake. The error is ErrSlow or ErrClosed.
+// subscriber waits for Wake. Streams of one client that catch up take turns, a step of readAtOnce events of the log
+// each. The error is ErrSlow or ErrClosed.
 func (s *Subscription) Next(most int) ([]Event, error) {
 	for {
 		if n := min(most, len(s.first)); n > 0 {
@@ -204,44 +234,78 @@ func (s *Subscription) Next(most int) ([]Event, error) {
 			}
 			return events, nil
 		}
-		events, more, err := s.next(most)
-		if err != nil || len(events) > 0 || !more {
+		if s.caught {
+			events, more, err := s.take(most)
+			if err != nil || len(events) > 0 || !more {
+				return events, err
+			}
+			continue
+		}
+		if !s.recorder.turns.take(s) {
+			return nil, nil
+		}
+		events, err := s.step(most)
+		s.recorder.turns.give(s)
+		if err != nil || len(events) > 0 {
 			return events, err
+		}
+		if len(s.first) == 0 && !s.caught {
+			s.want.Wake() // to go on after the subscriber has done what else there is
+			return nil, nil
 		}
 	}
 }
 
-// next returns events; none and more if there may be others.
-func (s *Subscription) next(most int) (events []Event, more bool, err error) {
-	if s.caught {
-		return s.take(most)
+// step reads a piece of the log.
+func (s *Subscription) step(most int) (events []Event, err error) {
+	if s.due != nil && s.at >= s.due.at {
+		s.snapshots()
+		return nil, nil
 	}
+	s.recorder.steps.Add(1)
 	entries, gap, err := s.recorder.cfg.Events.Read(s.at, readAtOnce)
 	switch {
 	case err != nil:
-		return nil, false, ErrClosed
-	case len(entries) > 0:
-		if gap && s.at != 0 {
-			events = append(events, s.missing(s.at+1, entries[0].Seq-1))
-		}
-		for _, e := range entries {
-			s.at = e.Seq
-			if s.wants(e) {
-				events = s.appendEvent(events, e)
-			}
-			if len(events) >= most {
-				break
-			}
-		}
-		return events, true, nil
+		return nil, ErrClosed
 	case gap:
 		first, _ := s.recorder.cfg.Events.Bounds()
-		events = append(events, s.missing(s.at+1, first-1))
-		s.at = first - 1
-		return events, true, nil
+		if len(entries) > 0 {
+			first = entries[0].Seq
+		}
+		return s.lose(first - 1)
+	case len(entries) == 0 && s.due != nil:
+		s.snapshots()
+	case len(entries) == 0:
+		s.caught = s.recorder.hub.caughtUp(s)
 	}
-	s.caught = s.recorder.hub.caughtUp(s)
-	return nil, true, nil
+	for _, e := range entries {
+		if s.due != nil && e.Seq > s.due.at {
+			s.at = s.due.at
+			break
+		}
+		s.at = e.Seq
+		if s.wants(e) {
+			events = s.appendEvent(events, e)
+		}
+		if len(events) >= most {
+			break
+		}
+	}
+	return events, nil
+}
+
+// lose goes on after events that are missing, up to a number.
+func (s *Subscription) lose(to uint64) ([]Event, error) {
+	if s.want.Snapshot {
+		now, err := s.look(context.Background(), true)
+		if err != nil {
+			return nil, ErrClosed
+		}
+		s.due, to = now, now.at
+	}
+	gap := s.missing(s.at+1, to)
+	s.at = to
+	return []Event{gap}, nil
 }
 
 // take returns events that were handed over.
@@ -271,25 +335,34 @@ func (s *Subscription) take(most int) (events []Event, more bool, err error) {
 	}
 	for _, e := range entries {
 		if e.Kind == lack {
-			events = append(events, s.missing(s.at+1, e.Seq))
-		} else {
-			events = s.appendEvent(events, e)
+			s.uncatch()
+			return events, true, nil
 		}
+		events = s.appendEvent(events, e)
 		s.at = e.Seq
 	}
 	return events, len(entries) > 0, nil
 }
 
-// lack is the kind of an entry that stands for those that are missing up to its number.
+// lack is the kind of an entry that stands for those that are missing.
 const lack = "lack"
+
+// uncatch has the subscription read the log again after the last event that it has got.
+func (s *Subscription) uncatch() {
+	s.recorder.hub.leave(s)
+	s.mu.Lock()
+	s.waiting, s.octets = nil, 0
+	s.mu.Unlock()
+	s.caught = false
+}
 
 // offer hands an event over, and reports whether the subscriber must be woken.
 func (s *Subscription) offer(e eventlog.Entry) bool {
 	return e.Seq > s.from && s.wants(e) && s.put(e)
 }
 
-// lacks hands over that events up to a number are missing.
-func (s *Subscription) lacks(to uint64) { s.put(eventlog.Entry{Seq: to, Kind: lack}) }
+// lacks hands over that events are missing.
+func (s *Subscription) lacks() { s.put(eventlog.Entry{Kind: lack}) }
 
 func (s *Subscription) put(e eventlog.Entry) bool {
 	s.mu.Lock()
@@ -364,9 +437,6 @@ func (s *Subscription) Slow() Event {
 	return s.own(Slow, func(h Head) any { return Sign{h, ErrSlow.Error()} })
 }
 
-// At returns the number after which the stream goes on.
-func (s *Subscription) At() uint64 { return s.at }
-
 // Close ends the stream. Wake may be called once more.
 func (s *Subscription) Close() {
 	s.mu.Lock()
@@ -376,6 +446,7 @@ func (s *Subscription) Close() {
 	if closed {
 		return
 	}
+	s.recorder.turns.give(s)
 	s.recorder.hub.leave(s)
 	s.recorder.hub.open.Add(-1)
 	s.release()

@@ -27,6 +27,7 @@ type world struct {
 	recorder *Recorder
 	link     *cuttable
 	session  *proxy.Session
+	limits   eventlog.Limits
 	stop     func() // stops the recorder
 }
 
@@ -82,7 +83,7 @@ func (nobody) Closed(error)          {}
 
 func newWorld(t *testing.T, path string, devices ...string) *world {
 	t.Helper()
-	w := &world{T: t}
+	w := &world{T: t, limits: eventlog.Limits{Unsynced: true}}
 	sw, err := softswitch.New(softswitch.Config{
 		Extensions: []softswitch.Extension{{Number: "100"}, {Number: "101"}, {Number: "102"}, {Number: "103"}, {Number: "104"}},
 		Trunks:     []softswitch.Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: nil}},
@@ -118,7 +119,7 @@ func (w *world) start(path string, devices ...string) {
 	w.Helper()
 	log := slog.New(slog.DiscardHandler)
 	var err error
-	if w.log, err = eventlog.Open(path, eventlog.Limits{Unsynced: true}, log); err != nil {
+	if w.log, err = eventlog.Open(path, w.limits, log); err != nil {
 		w.Fatal(err)
 	}
 	w.recorder = New(Config{Proxy: w.proxy, Log: log, Events: w.log, Front: "api", Devices: devices})

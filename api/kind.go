@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
@@ -50,9 +51,22 @@ func (f *Settings) check(s *config.Section) {
 	s.Longer(map[string]time.Duration{"request-timeout": f.RequestTimeout})
 }
 
-// Warnings reports a bound that another one makes ineffective.
+// Warnings reports a bound that another one makes ineffective, files that cannot be used, and listeners on which others
+// could read passwords and tokens.
 func (f *Settings) Warnings() []string {
-	return config.Bound(name+".max-connections", f.MaxPeer, f.MaxConnections, kind.DefaultBounds.MaxPeer)
+	list := config.Bound(name+".max-connections", f.MaxPeer, f.MaxConnections, kind.DefaultBounds.MaxPeer)
+	for i, l := range f.Listen {
+		if host, _, err := net.SplitHostPort(l.Address); err == nil && l.Transport == "tcp" && !config.Loopback(host) {
+			list = append(list, fmt.Sprintf("%s.listen[%d].transport: tcp at %s: everybody on the way can read passwords and tokens; write tls, or an address of this machine behind a reverse proxy", name, i, l.Address))
+		}
+	}
+	list = append(list, config.NoFolder(name+".events.file", f.Events.File)...)
+	for i, c := range f.Connect {
+		if _, err := kind.Secret("", c.TokenFile); err != nil {
+			list = append(list, fmt.Sprintf("%s.connect[%d].token-file: %v; the proxy cannot connect to the application without it", name, i, err))
+		}
+	}
+	return list
 }
 
 // front is a kind.Front: one server for all of its listeners.

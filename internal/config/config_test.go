@@ -263,6 +263,14 @@ func TestWarnings(t *testing.T) {
 		{good + "limits: {queue-mib: 8, queues-mib: 4}", "limits.queues-mib: 4 for all clients is less"},
 		{good + "xml: {max-connections: 10, max-connections-per-peer: 11}", "xml.max-connections-per-peer: 11 is more than xml.max-connections, which is 10"},
 		{good + "asn1: {max-connections: 10}", ""},
+		{good + "telephones: {state: /no/such/telephones.db}", "telephones.state: directory /no/such does not exist; the proxy"},
+		{good + "api: {events: {file: /no/such/events.db}}", "api.events.file: directory /no/such does not exist; the proxy"},
+		{good + "api: {events: {file: /dev/null/events.db}}", "api.events.file: "},
+		{good + "api: {events: {file: " + t.TempDir() + "/events.db}}", ""},
+		{good + `api: {connect: [{url: "wss://crm.contoso.com/", as: crm, token-file: /no/such/token}]}`, "api.connect[0].token-file: open /no/such/token: no such file or directory; the proxy cannot connect"},
+		{good + `api: {connect: [{url: "wss://crm.contoso.com/", as: crm}]}`, ""},
+		{good + `api: {listen: [{transport: tcp, address: "127.0.0.1"}, {transport: tcp, address: "0.0.0.0:8880"}]}`, "api.listen[1].transport: tcp at 0.0.0.0:8880: everybody on the way can read passwords and tokens"},
+		{good + `api: {listen: [{transport: tcp, address: "[::1]:8880"}]}`, ""},
 	} {
 		c, err := config.Parse("x", []byte(tt.yaml), daemon.Kinds())
 		if err != nil {

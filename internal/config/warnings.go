@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Warnings returns a line for each setting that is valid but may not do what its author expects.
@@ -75,13 +76,8 @@ func (c *Config) limitWarnings() []string {
 // fileWarnings returns warnings about files that the proxy cannot create, or that too many or too few users may write.
 func (c *Config) fileWarnings() []string {
 	var list []string
-	for key, file := range map[string]string{"audit.file": c.Audit.File, "admin.socket": c.Admin.Socket} {
-		if file == "" {
-			continue
-		}
-		if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, os.ErrNotExist) {
-			list = append(list, fmt.Sprintf("%s: directory %s does not exist; the proxy does not start without it", key, filepath.Dir(file)))
-		}
+	for key, file := range map[string]string{"audit.file": c.Audit.File, "admin.socket": c.Admin.Socket, "telephones.state": c.Telephones.State} {
+		list = append(list, NoFolder(key, file)...)
 	}
 	if info, err := os.Stat(c.Audit.File); err == nil && !info.Mode().IsRegular() {
 		list = append(list, fmt.Sprintf("audit.file: %s is not a regular file", c.Audit.File))
@@ -96,6 +92,22 @@ func (c *Config) fileWarnings() []string {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// NoFolder returns a warning if the proxy cannot create a file because of its folder, else nil. "" names no file.
+func NoFolder(key, file string) []string {
+	if file == "" {
+		return nil
+	}
+	folder := filepath.Dir(file)
+	if info, err := os.Stat(folder); errors.Is(err, os.ErrNotExist) || err == nil && !info.IsDir() {
+		return []string{fmt.Sprintf("%s: directory %s does not exist; the proxy does not start without it", key, folder)}
+	}
+	const writeAndSearch = 2 | 1 // of access(2)
+	if err := syscall.Access(folder, writeAndSearch); err != nil {
+		return []string{fmt.Sprintf("%s: you cannot create files in directory %s (%v); the proxy does not start if its user cannot", key, folder, err)}
+	}
+	return nil
 }
 
 // leadsOutside reports whether calls to a number leave over a trunk.

@@ -48,8 +48,9 @@ func (n *Node) sender() *webhook.Sender {
 
 // webhooks lists all webhooks, in order of owners and names.
 func (n *Node) webhooks() []Webhook {
-	list := []Webhook{}
-	for _, h := range n.sender().All() {
+	all := n.sender().All()
+	list := make([]Webhook, 0, len(all))
+	for _, h := range all {
 		receiver := ""
 		if u, err := url.Parse(h.URL); err == nil {
 			receiver = u.Scheme + "://" + u.Host

@@ -147,13 +147,14 @@ type handled struct {
 func (h *hooks) lettersCommand(what string) *cobra.Command {
 	long := map[string]string{"replay": `replay delivers dead letters once more, in the order of their events. Those that the receiver
 takes are dead letters no longer. It gets them with the webhook-id that they had. --all stops
-after 3 failures in a row.`, "drop": `drop removes dead letters. They are lost.`}[what]
+after 3 failures in a row.
+
+The exit status is 1 if one of them could not be delivered.`, "drop": `drop removes dead letters. They are lost. The exit status is 1 if one of them could not be dropped.`}[what]
 	short := map[string]string{"replay": "Deliver dead letters once more", "drop": "Remove dead letters"}[what]
 	var all bool
 	cmd := &cobra.Command{
 		Use: what + " NAME [ID...]", Short: short, Args: between(1, 1+mostIDs),
-		Long: long + ` The exit status is 1 if it
-fails for one of them.`,
+		Long:    long,
 		Example: fmt.Sprintf("  tr87proxy webhooks %[1]s crm 1795972303619571\n  tr87proxy webhooks %[1]s crm --all\n  tr87proxy webhooks %[1]s crm --all --owner dialler --json", what),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ids := args[1:]

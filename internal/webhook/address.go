@@ -51,19 +51,23 @@ func allowed(addr netip.Addr, alsoPrivate bool) bool {
 	return addr.Is4() || public.Contains(addr)
 }
 
-// forbidden reports whether a host can be seen to be none that a hook may send to, before it is resolved: an address, or
-// a name of this machine.
-func forbidden(host string, alsoPrivate bool) bool {
+// forbidden returns why a hook may not send to a host as far as that can be seen before it is resolved; "" if it may.
+func forbidden(host string, alsoPrivate bool) string {
 	if addr, err := netip.ParseAddr(host); err == nil {
-		return !allowed(addr, alsoPrivate)
+		if !allowed(addr, alsoPrivate) {
+			return "has an address that is not public; private: true, in the configuration, allows private ones"
+		}
+		return ""
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return !alsoPrivate
+	if !alsoPrivate && (host == "localhost" || strings.HasSuffix(host, ".localhost")) {
+		return "names this machine, whose address is not public; private: true, in the configuration, allows that"
 	}
 	last := host[strings.LastIndexByte(host, '.')+1:]
-	_, err := strconv.ParseUint(last, 0, 64)
-	return err == nil || host == "" // some resolvers take 127.1, 0x7f000001 and 2130706433 for addresses; no top domain is a number
+	if _, err := strconv.ParseUint(last, 0, 64); err == nil || host == "" { // some resolvers take 127.1, 0x7f000001 and 2130706433 for addresses
+		return "has a host that is neither a name nor an address; write for example crm.example, or four numbers"
+	}
+	return ""
 }
 
 // newClient returns a client for receivers at public addresses, or also at private ones. It checks the address that it

@@ -109,8 +109,10 @@ func (h *Hook) checkURL(fault func(key, text string)) {
 		fault("url", "has a fragment, which is never sent")
 	case u.Scheme != "https" && (u.Scheme != "http" || !h.Private):
 		fault("url", "must begin with https://; http:// needs private: true")
-	case forbidden(u.Hostname(), h.Private):
-		fault("url", "has an address that is not public, or is written in an unusual way; private: true, in the configuration, allows private ones")
+	default:
+		if why := forbidden(u.Hostname(), h.Private); why != "" {
+			fault("url", why)
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ var ErrJSON = errors.New("not a CSTA message in JSON")
 // member; did you mean callingDevice?".
 func ParseJSON(data []byte) (*Message, error) {
 	if len(data) > MaxSize {
-		return nil, ErrTooLarge
+		return nil, tooLarge(MaxSize)
 	}
 	if !utf8.Valid(data) {
 		return nil, fmt.Errorf("%w: octets that are not UTF-8", ErrJSON)

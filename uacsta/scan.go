@@ -22,7 +22,7 @@ const (
 
 // The reasons to refuse a document, for errors.Is. The text of an error also names the octet.
 var (
-	ErrTooLarge          = errors.New("document larger than 65536 octets")
+	ErrTooLarge          = errors.New("document larger")
 	ErrTooDeep           = errors.New("elements nested deeper than 32")
 	ErrTooManyElements   = errors.New("too many elements")
 	ErrTooManyAttributes = errors.New("more than 32 attributes on an element")
@@ -110,9 +110,12 @@ func (s *scanner) fail(err error, format string, args ...any) error {
 
 // scan parses a document of at most a number of elements, comments and instructions, and returns its
 // root element.
-func scan(data []byte, most int) (*etree.Element, error) {
-	if len(data) > MaxSize {
-		return nil, ErrTooLarge
+func scan(data []byte, most int) (*etree.Element, error) { return scanWithin(data, MaxSize, most) }
+
+// scanWithin is scan for a document of at most size octets.
+func scanWithin(data []byte, size, most int) (*etree.Element, error) {
+	if len(data) > size {
+		return nil, tooLarge(size)
 	}
 	text, err := decodeText(data)
 	if err != nil {
@@ -125,6 +128,8 @@ func scan(data []byte, most int) (*etree.Element, error) {
 	s.prepare()
 	return s.document()
 }
+
+func tooLarge(size int) error { return fmt.Errorf("%w than %d octets", ErrTooLarge, size) }
 
 // decodeText converts a document to UTF-8 by its byte order mark and declaration.
 func decodeText(data []byte) (string, error) {

@@ -1,0 +1,324 @@
+package front
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/soap"
+)
+
+// association is one client: its session of the core, which several HTTP requests use. HTTP has none: StartApplicationSession
+// makes one, and later requests name it by its ID; those that name none share one for each set of credentials. It is a
+// proxy.Client.
+type association struct {
+	server  *Server
+	id      string   // that clients send
+	key     [32]byte // of the credentials
+	who     string   // the identity that it counts for
+	implied bool     // its requests name no session
+	session *proxy.Session
+	queue   queue
+
+	order sync.Mutex // requests go to the core in the order in which they came
+
+	mu            sync.Mutex
+	users         int         // requests, pulls and deliveries
+	idle          *time.Timer // ends it; nil: it has an application session, which ends by itself
+	inner         string      // the core's ID of the application session
+	gone          bool
+	subscriptions map[string]*subscription
+	pull          pull
+}
+
+// newAssociation opens a session of the core for the client of a request. It returns nil after it has responded.
+func (x *exchange) newAssociation(implied bool) *association {
+	s := x.server
+	a := &association{server: s, id: rand.Text(), key: x.caller.Key, who: x.share(), implied: implied, subscriptions: map[string]*subscription{}}
+	a.queue.init()
+	s.mu.Lock()
+	full := s.closed || len(s.associations) >= maxAssociations || s.counts[a.who] >= maxOfIdentity
+	if !full {
+		s.counts[a.who]++
+		s.associations[a.id] = a
+	}
+	s.mu.Unlock()
+	if full {
+		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded), x.edition))
+		return nil
+	}
+	session, err := s.cfg.Proxy.Open(x.caller.Opening, a)
+	if err != nil { // the core has logged it
+		a.forget()
+		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Security, uacsta.Generic), x.edition))
+		return nil
+	}
+	a.session = session
+	return a
+}
+
+// share returns whose share of the associations a request takes: that of an identity, or of an address that has none.
+func (x *exchange) share() string {
+	if o := x.caller.Opening; o.Identity.Name == "" {
+		return "address " + o.Addr.String()
+	}
+	return "identity " + x.caller.Opening.Identity.Name
+}
+
+// association returns the association of a request that is not StartApplicationSession. It returns nil after it has
+// responded.
+func (x *exchange) association() *association {
+	s := x.server
+	if id := x.session(); id != "" {
+		s.mu.Lock()
+		a := s.associations[id]
+		s.mu.Unlock()
+		if a == nil || a.implied || !x.owns(a) {
+			x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Security, uacsta.Generic), x.edition))
+			return nil
+		}
+		return a
+	}
+	if x.caller.Opening.Identity.Name == "" {
+		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Security, uacsta.Generic), x.edition))
+		return nil
+	}
+	s.mu.Lock()
+	a := s.implicit[x.caller.Key]
+	s.mu.Unlock()
+	if a != nil {
+		return a
+	}
+	if a = x.newAssociation(true); a == nil {
+		return nil
+	}
+	s.mu.Lock()
+	other := s.implicit[a.key]
+	if other == nil {
+		s.implicit[a.key] = a
+	}
+	s.mu.Unlock()
+	if other != nil { // another request was faster
+		a.leave(nil, "", "")
+		return other
+	}
+	a.mu.Lock()
+	a.idle = time.AfterFunc(idleTime, a.unused)
+	a.mu.Unlock()
+	return a
+}
+
+// cookie is the name of the cookie that names a session, for software that sets header blocks with difficulty.
+const cookie = "CSTASession"
+
+// session returns the ID that a request names; "": none.
+func (x *exchange) session() string {
+	if x.envelope.Session != "" {
+		return x.envelope.Session
+	}
+	if c, err := x.r.Cookie(cookie); err == nil {
+		return c.Value
+	}
+	return ""
+}
+
+// owns reports whether the client of the request may use an association: it has the credentials that it had when it began,
+// or none, where it has logged in by StartApplicationSession.
+func (x *exchange) owns(a *association) bool { return x.caller.Key == a.key }
+
+// start serves StartApplicationSession, which makes an association.
+func (x *exchange) start(m *uacsta.Message) {
+	a := x.newAssociation(false)
+	if a == nil {
+		return
+	}
+	res, release, err := a.do(x.r.Context(), m)
+	defer release()
+	if err != nil || res == nil || res.Name() != uacsta.NameStartApplicationSession+"PosResponse" {
+		defer a.leave(nil, "", "")
+		if err != nil {
+			x.fail(x.envelope.Fault(soap.Server, "the proxy has not responded in time"))
+			return
+		}
+		x.respond(a, m, res)
+		return
+	}
+	a.mu.Lock()
+	a.inner = res.Text("sessionID")
+	a.mu.Unlock()
+	if !a.countFor("identity " + a.session.Identity().Name) {
+		defer a.leave(nil, "", "")
+		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded), x.edition))
+		return
+	}
+	res.SetText("sessionID", a.id)
+	http.SetCookie(x.w, &http.Cookie{Name: cookie, Value: a.id, Path: "/", HttpOnly: true, Secure: x.r.TLS != nil, SameSite: http.SameSiteStrictMode})
+	x.respond(a, m, res)
+}
+
+// enter reports whether the association is still there, and keeps it until exit is called.
+func (a *association) enter() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.gone {
+		return false
+	}
+	a.users++
+	if a.idle != nil {
+		a.idle.Stop()
+	}
+	return true
+}
+
+func (a *association) exit() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.users--; a.users == 0 && a.idle != nil && !a.gone {
+		a.idle.Reset(idleTime)
+	}
+}
+
+// unused ends an association that nobody has used for long.
+func (a *association) unused() {
+	a.mu.Lock()
+	used := a.users > 0
+	a.mu.Unlock()
+	if !used {
+		a.leave(nil, "SourceCanceling", "the client has sent no request for long")
+	}
+}
+
+// answer is a response of the core, and what lets later messages go on.
+type answer struct {
+	res     *uacsta.Message
+	release func()
+}
+
+// do sends a request to the core and waits for the response; nil: it has none. What the request causes is delivered after
+// release has been called: an event must not overtake the response.
+func (a *association) do(ctx context.Context, m *uacsta.Message) (res *uacsta.Message, release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	a.mu.Lock()
+	inner := a.inner
+	a.mu.Unlock()
+	if m.Text("sessionID") == a.id { // Stop and Reset
+		m.SetText("sessionID", inner)
+	}
+	answered := make(chan answer, 1)
+	a.order.Lock()
+	a.session.Request(m, func(res *uacsta.Message) { answered <- answer{res, a.queue.hold()} })
+	a.order.Unlock()
+	select {
+	case got := <-answered:
+		return got.res, got.release, nil
+	case <-ctx.Done():
+		a.server.group.Go(func() { // the core responds to each request
+			got := <-answered
+			got.release()
+		})
+		return nil, func() {}, ctx.Err()
+	}
+}
+
+// Event implements proxy.Client.
+func (a *association) Event(m *uacsta.Message) {
+	if m.Name() == uacsta.NameApplicationSessionTerminated {
+		m = m.Clone()
+		m.SetText("sessionID", a.id)
+		a.put(m)
+		a.server.group.Go(func() { a.leave(nil, "SourceCanceling", "the application session has ended") })
+		return
+	}
+	a.put(m)
+}
+
+// put queues a message for the client.
+func (a *association) put(m *uacsta.Message) {
+	edition := m.Edition()
+	if edition < oldest {
+		edition = oldest
+	}
+	m = m.Clone()
+	if !m.Conform(edition) {
+		a.server.log.Warn("event cannot be written over SOAP", "front", name, "identity", a.session.Identity().String(), "message", m.Name())
+		return
+	}
+	a.queue.put(item{name: m.Name(), edition: edition, text: m.String()})
+}
+
+// Closed implements proxy.Client.
+func (a *association) Closed(error) {
+	a.forget()
+	a.ended("SourceCanceling", "the proxy has closed the session")
+}
+
+// leave ends the association and its session of the core.
+func (a *association) leave(reason error, status, why string) {
+	if a.forget() {
+		a.session.Close(reason)
+		a.ended(status, why)
+	}
+}
+
+// forget takes the association out of the tables, and reports whether it was there.
+func (a *association) forget() bool {
+	a.mu.Lock()
+	gone := a.gone
+	a.gone = true
+	if a.idle != nil {
+		a.idle.Stop()
+	}
+	a.mu.Unlock()
+	if gone {
+		return false
+	}
+	s := a.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.associations, a.id)
+	if s.implicit[a.key] == a {
+		delete(s.implicit, a.key)
+	}
+	s.discount(a.who)
+	return true
+}
+
+// countFor has the association count for another share, that of the identity that has logged in, and reports whether there
+// is room.
+func (a *association) countFor(who string) bool {
+	s := a.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.who == who || s.associations[a.id] != a {
+		return true
+	}
+	if s.counts[who] >= maxOfIdentity {
+		return false
+	}
+	s.discount(a.who)
+	s.counts[who]++
+	a.who = who
+	return true
+}
+
+// discount takes an association out of a share. The caller holds s.mu.
+func (s *Server) discount(who string) {
+	if s.counts[who]--; s.counts[who] <= 0 {
+		delete(s.counts, who)
+	}
+}
+
+// ended ends what waits for events of the association. Its sinks get status, unless it is "".
+func (a *association) ended(status, why string) {
+	a.queue.close()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range a.subscriptions {
+		s.finish(status, why)
+	}
+}

@@ -1,0 +1,251 @@
+// Package front serves clients that speak CSTA over SOAP. It is a handler of HTTP requests; the fronts that have listeners
+// mount it. It knows no link.
+package front
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/soap"
+)
+
+// name is the name of this front in rules, in the log and in the audit file.
+const name = "soap"
+
+// Caller is the client of a request.
+type Caller struct {
+	Opening proxy.Opening // of its session; the zero identity is a client that logs in by StartApplicationSession
+	Key     [32]byte      // the same for the same credentials; does not reveal them
+}
+
+// Config configures a [Server].
+type Config struct {
+	Proxy *proxy.Proxy
+	// Identify returns the client of a request. It responds itself if the client is refused, and returns false.
+	Identify func(w http.ResponseWriter, r *http.Request) (Caller, bool)
+	Sinks    *http.Client // reaches the addresses to which events may be pushed
+	Address  string       // by which clients reach the server, such as https://pbx.contoso.com:8883; "": the Host of each request
+	Log      *slog.Logger
+}
+
+// Limits of requests and clients.
+const (
+	maxBody         = uacsta.MaxCarrier
+	requestTime     = 30 * time.Second // for the response of a switch
+	idleTime        = 5 * time.Minute  // after which a client without application session is forgotten
+	maxAssociations = 1000
+	maxOfIdentity   = 10
+)
+
+// Server serves SOAP. It implements http.Handler, and takes requests at any path.
+type Server struct {
+	cfg Config
+	log *slog.Logger
+
+	ctx   context.Context //nolint:containedctx // of the server's life
+	end   context.CancelFunc
+	group sync.WaitGroup
+
+	mu           sync.Mutex
+	closed       bool
+	associations map[string]*association // by the ID that clients send
+	implicit     map[[32]byte]*association
+	counts       map[string]int // associations of an identity
+}
+
+// New returns a server. Close ends it.
+func New(cfg Config) *Server {
+	s := &Server{cfg: cfg, log: share.Quiet(cfg.Log), associations: map[string]*association{}, implicit: map[[32]byte]*association{}, counts: map[string]int{}}
+	s.ctx, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// Close ends all associations and subscriptions, and tells sinks so.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	var all []*association
+	for _, a := range s.associations {
+		all = append(all, a)
+	}
+	s.mu.Unlock()
+	for _, a := range all {
+		a.leave(nil, "SourceShuttingDown", "the proxy is stopping")
+	}
+	s.end()
+	s.group.Wait()
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		s.describe(w, r)
+	case http.MethodPost:
+		s.post(w, r)
+	default:
+		h.Set("Allow", "GET, HEAD, POST")
+		http.Error(w, "CSTA over SOAP takes POST; GET /csta/ed3?wsdl describes it", http.StatusMethodNotAllowed)
+	}
+}
+
+// exchange is one request and the way to respond to it.
+type exchange struct {
+	server   *Server
+	w        http.ResponseWriter
+	r        *http.Request
+	caller   Caller
+	envelope *soap.Envelope
+	edition  uacsta.Edition // of the request, or of the path
+}
+
+// post serves a request.
+func (s *Server) post(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{server: s, w: w, r: r, edition: editionOf(r.URL.Path)}
+	if why := unreadable(r); why != "" {
+		http.Error(w, why, http.StatusUnsupportedMediaType)
+		return
+	}
+	var ok bool
+	if x.caller, ok = s.cfg.Identify(w, r); !ok {
+		return
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			x.fail(&soap.Fault{Code: soap.Client, Reason: "the request is too large", TooLarge: true})
+		}
+		return // else the client has gone, or is too slow
+	}
+	var fault *soap.Fault
+	if x.envelope, fault = soap.Parse(data, uacsta.MaxElements); fault != nil {
+		x.fail(fault)
+		return
+	}
+	x.dispatch()
+}
+
+// unreadable returns why a request is no SOAP, by its headers.
+func unreadable(r *http.Request) string {
+	switch media, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type")); {
+	case len(r.Header.Values("Content-Type")) != 1 || err != nil:
+		return "the request must have one Content-Type: text/xml or application/soap+xml"
+	case media != "text/xml" && media != "application/soap+xml":
+		return "the Content-Type must be text/xml (SOAP 1.1) or application/soap+xml (SOAP 1.2), without attachments"
+	case parameters["charset"] != "" && !strings.EqualFold(parameters["charset"], "utf-8"):
+		return "the charset must be utf-8"
+	case r.Header.Get("Content-Encoding") != "":
+		return "a Content-Encoding is not accepted"
+	}
+	return ""
+}
+
+// fail responds with a fault.
+func (x *exchange) fail(f *soap.Fault) {
+	x.write(f.Status(), f.Version().ContentType(""), f.Envelope())
+}
+
+// answer responds with an envelope.
+func (x *exchange) answer(action string, envelope []byte) {
+	x.write(http.StatusOK, x.envelope.Version.ContentType(action), envelope)
+}
+
+func (x *exchange) write(status int, contentType string, body []byte) {
+	x.w.Header().Set("Content-Type", contentType)
+	x.w.WriteHeader(status)
+	_, _ = x.w.Write(body)
+}
+
+// dispatch serves a request by the element in its body.
+func (x *exchange) dispatch() {
+	body := x.envelope.Body
+	switch {
+	case soap.IsEventing(body):
+		x.eventing()
+		return
+	case body.Namespace() == soap.NamespaceSession && body.Name() == "GetEvents":
+		x.getEvents()
+		return
+	}
+	m, err := body.Message()
+	if err == nil {
+		err = m.Values()
+	}
+	if err == nil && m.Kind() != uacsta.Request {
+		err = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+	}
+	if edition := uacsta.EditionOf(body.Namespace()); edition != 0 {
+		x.edition = edition
+	}
+	var u *uacsta.Unclear
+	switch {
+	case errors.As(err, &u):
+		f := x.envelope.Refuse(u.Refusal, x.edition)
+		if u.Refusal.Detail != "" {
+			f.Reason += ": " + u.Refusal.Detail
+		}
+		x.fail(f)
+	case err != nil:
+		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported), x.edition))
+	case m.Name() == uacsta.NameStartApplicationSession:
+		x.start(m)
+	case uacsta.EditionOf(m.Namespace()) == 0 && m.Namespace() != uacsta.NamespaceApplSession:
+		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported), x.edition))
+	default:
+		if a := x.association(); a != nil {
+			x.serve(a, m)
+		}
+	}
+}
+
+// serve has the core carry a request out, and responds.
+func (x *exchange) serve(a *association, m *uacsta.Message) {
+	if !a.enter() {
+		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Security, uacsta.Generic), x.edition))
+		return
+	}
+	defer a.exit()
+	res, release, err := a.do(x.r.Context(), m)
+	defer release()
+	if err != nil {
+		x.fail(x.envelope.Fault(soap.Server, "the switch has not responded in time"))
+		return
+	}
+	x.respond(a, m, res)
+	if res != nil && res.Name() == uacsta.NameStopApplicationSession+"PosResponse" {
+		a.leave(nil, "SourceCanceling", "the client has ended the application session")
+	}
+}
+
+// respond writes the response to a request; nil: it has none.
+func (x *exchange) respond(a *association, m, res *uacsta.Message) {
+	switch {
+	case res == nil:
+		x.w.WriteHeader(http.StatusAccepted)
+	case res.Err() != nil:
+		x.fail(x.envelope.Refuse(res.Err(), x.edition))
+	case strings.HasSuffix(res.Name(), "NegResponse"):
+		f := x.envelope.Fault(soap.Client, m.Name()+" is refused")
+		f.Detail = res.String()
+		x.fail(f)
+	case !res.Conform(x.edition):
+		x.server.log.Warn("response cannot be written over SOAP", "front", name, "identity", a.session.Identity().String(), "message", share.Clip(res.Name()))
+		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported), x.edition))
+	default:
+		action := soap.ServiceAction(x.edition, res.Name())
+		x.answer(action, x.envelope.Answer(action, res.String()))
+	}
+}

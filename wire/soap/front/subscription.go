@@ -1,0 +1,276 @@
+package front
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/soap"
+)
+
+// Limits of subscriptions.
+const (
+	maxSubscriptions = 4 // of an association
+	longestTerm      = time.Hour
+	usualTerm        = 10 * time.Minute
+	sinkTime         = 10 * time.Second // for a delivery
+	firstPause       = time.Second      // after a delivery that failed
+	longestPause     = 30 * time.Second
+	patience         = 5 * time.Minute // with a sink that takes nothing
+	maxRefused       = 10              // events in a row that a sink answers with a fault
+)
+
+// subscription pushes the messages of an association to a sink.
+type subscription struct {
+	a       *association
+	id      string
+	manager string // URL
+	to      soap.Endpoint
+	end     *soap.Endpoint
+	channel soap.Channel
+	stop    context.CancelFunc
+
+	// guarded by the association's mu
+	expires time.Time
+	timer   *time.Timer
+	status  string // of SubscriptionEnd; "": none is sent
+	why     string
+}
+
+// eventing serves the requests of WS-Eventing.
+func (x *exchange) eventing() {
+	a := x.association()
+	if a == nil {
+		return
+	}
+	if !a.enter() {
+		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Security, uacsta.Generic), x.edition))
+		return
+	}
+	defer a.exit()
+	switch x.envelope.Body.Name() {
+	case "Subscribe":
+		x.subscribe(a)
+	case "Renew", "GetStatus", "Unsubscribe":
+		x.manage(a)
+	default:
+		x.fail(x.envelope.Fault(soap.Client, "WS-Eventing has no such request"))
+	}
+}
+
+func (x *exchange) subscribe(a *association) {
+	now := time.Now()
+	want, fault := x.envelope.Subscription(now)
+	if fault != nil {
+		x.fail(fault)
+		return
+	}
+	id := rand.Text()
+	s := &subscription{a: a, id: id, to: want.To, end: want.End, channel: x.envelope.Channel(want)}
+	s.manager = strings.TrimSuffix(x.server.base(x.r)+path.Dir(x.r.URL.EscapedPath()), "/") + "/subscriptions/" + id
+	granted := term(want.Expires)
+	s.expires = now.Add(granted.After)
+	ctx, stop := context.WithCancel(x.server.ctx)
+	s.stop = stop
+	a.mu.Lock()
+	if a.gone || len(a.subscriptions) >= maxSubscriptions {
+		a.mu.Unlock()
+		stop()
+		x.fail(x.envelope.Unable(fmt.Sprintf("a client has %d subscriptions at most", maxSubscriptions)))
+		return
+	}
+	a.subscriptions[id] = s
+	s.timer = time.AfterFunc(granted.After, func() { s.expire() })
+	from := a.queue.last()
+	a.mu.Unlock()
+	x.server.group.Go(func() { s.run(ctx, from) })
+	x.server.log.Info("subscription began", "front", name, "identity", a.session.Identity().String(), "sink", s.to.URL.Host, "expires", granted.After)
+	x.answer("", x.envelope.Subscribed(s.manager, id, granted, now))
+}
+
+// term returns how long a subscription is granted.
+func term(asked soap.Expiry) soap.Expiry {
+	if asked.After == 0 {
+		asked.After = usualTerm
+	}
+	asked.After = min(asked.After, longestTerm)
+	return asked
+}
+
+// manage serves Renew, GetStatus and Unsubscribe. The address that the client was given, or its identifier, names the
+// subscription.
+func (x *exchange) manage(a *association) {
+	id := x.envelope.ID
+	if at, _ := path.Split(x.r.URL.Path); id == "" && strings.HasSuffix(at, "/subscriptions/") {
+		id = path.Base(x.r.URL.Path)
+	}
+	now := time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.subscriptions[id]
+	if s == nil {
+		x.fail(x.envelope.Unknown())
+		return
+	}
+	left := soap.Expiry{After: max(s.expires.Sub(now), time.Second)}
+	switch x.envelope.Body.Name() {
+	case "Renew":
+		var asked soap.Expiry
+		for _, c := range x.envelope.Body.Children() {
+			if c.Name() != "Expires" {
+				continue
+			}
+			var fault *soap.Fault
+			if asked, fault = x.envelope.Expiry(c, now); fault != nil {
+				x.fail(fault)
+				return
+			}
+		}
+		left = term(asked)
+		s.expires = now.Add(left.After)
+		s.timer.Reset(left.After)
+	case "Unsubscribe":
+		s.finish("", "")
+	}
+	x.answer("", x.envelope.Managed(left, now))
+}
+
+// expire ends a subscription that nobody has renewed.
+func (s *subscription) expire() {
+	s.a.mu.Lock()
+	defer s.a.mu.Unlock()
+	if time.Until(s.expires) <= 0 {
+		s.finish("SourceCanceling", "the subscription has expired")
+	}
+}
+
+// finish ends the subscription. The caller holds the association's mu.
+func (s *subscription) finish(status, why string) {
+	if s.a.subscriptions[s.id] != s {
+		return
+	}
+	delete(s.a.subscriptions, s.id)
+	s.timer.Stop()
+	s.status, s.why = status, why
+	s.stop()
+}
+
+// errFault says that a sink has answered with a fault: it has got the event.
+var errFault = errors.New("the sink responds with a fault")
+
+// run delivers messages after a number, one at a time and in order, until the subscription ends.
+func (s *subscription) run(ctx context.Context, at uint64) {
+	defer share.Survive(s.a.server.log, "pushing events over SOAP", nil)
+	defer s.goodbye()
+	refused := 0
+	for ctx.Err() == nil {
+		items, lost, open := s.a.queue.read(ctx, at, 1)
+		switch {
+		case lost:
+			s.fail("the sink did not keep up with the events")
+			return
+		case len(items) == 0 && !open:
+			s.fail("the session has ended")
+			return
+		case len(items) == 0:
+			continue
+		}
+		err := s.deliver(ctx, items[0])
+		switch {
+		case errors.Is(err, errFault):
+			if refused++; refused == maxRefused {
+				s.fail("the sink has answered many events with a fault")
+				return
+			}
+		case err != nil:
+			s.fail(err.Error())
+			return
+		default:
+			refused = 0
+		}
+		at = items[0].number
+	}
+}
+
+// fail ends the subscription because of its sink.
+func (s *subscription) fail(why string) {
+	s.a.mu.Lock()
+	defer s.a.mu.Unlock()
+	s.finish("DeliveryFailure", why)
+}
+
+// goodbye tells the sink that the subscription has ended.
+func (s *subscription) goodbye() {
+	s.a.mu.Lock()
+	status, why := s.status, s.why
+	s.a.mu.Unlock()
+	s.a.server.log.Info("subscription ended", "front", name, "identity", s.a.session.Identity().String(), "sink", s.to.URL.Host, "reason", why)
+	if status == "" || s.end == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), sinkTime)
+	defer cancel()
+	envelope, action := s.channel.End(s.end, s.manager, s.id, status, why)
+	_, _ = s.send(ctx, s.end, envelope, action)
+}
+
+// deliver sends a message until the sink has it. A sink that cannot be reached gets it again, with growing pauses.
+func (s *subscription) deliver(ctx context.Context, i item) error {
+	if !s.a.enter() { // a sink that takes events keeps its client's session
+		return errors.New("the session has ended")
+	}
+	defer s.a.exit()
+	give := time.Now().Add(patience)
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		envelope, action := s.channel.Event(&s.to, soap.Action(i.edition, i.name), i.text)
+		once, cancel := context.WithTimeout(ctx, sinkTime)
+		status, err := s.send(once, &s.to, envelope, action)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil && status/100 == 2:
+			return nil
+		case err == nil && status == http.StatusUnsupportedMediaType && s.channel.Version == soap.V12: // the Subscribe was written by other software than the sink
+			s.channel.Version = soap.V11
+			continue
+		case err == nil && (status == http.StatusInternalServerError || status == http.StatusBadRequest):
+			return errFault
+		case err == nil && status/100 == 3:
+			return errors.New("the sink redirects, which is not followed")
+		case time.Now().After(give):
+			return errors.New("the sink has taken no event for long")
+		}
+		gate.Sleep(ctx, pause)
+	}
+}
+
+// send sends an envelope once.
+func (s *subscription) send(ctx context.Context, to *soap.Endpoint, envelope []byte, action string) (status int, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to.URL.String(), bytes.NewReader(envelope))
+	if err != nil {
+		return 0, err
+	}
+	r.Header.Set("Content-Type", s.channel.Version.ContentType(action))
+	if s.channel.Version == soap.V11 {
+		r.Header.Set("SOAPAction", `"`+action+`"`)
+	}
+	r.Header.Set("User-Agent", "tr87proxy")
+	res, err := s.a.server.cfg.Sinks.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	_, _ = io.CopyN(io.Discard, res.Body, 4096)
+	return res.StatusCode, nil
+}

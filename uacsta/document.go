@@ -20,13 +20,6 @@ import (
 
 const generated = "<!-- Made by uacsta/document.go from messages.txt and examples.txt: go generate ./uacsta -->\n\n"
 
-// fromSwitch are the requests that only a switching function sends.
-var fromSwitch = []string{
-	"SystemRegisterAbort", "SwFunctionCapsChanged", "SwFunctionDevicesChanged", "RegistrationInfo", "SwitchingFunctionDevices", "MonitorInfo",
-	"SnapshotDeviceData", "SnapshotCallData", "RouteRegisterAbort", "RouteRequest", "RouteUsed", "ReRoute", "DataCollected",
-	"DataCollectionSuspended", "DataCollectionResumed", "CDRNotification", "CDRReport", "EscapeRegisterAbort", "ApplicationSessionTerminated",
-}
-
 // commands are the command lines that send a request.
 var commands = map[string][]string{
 	"AlternateCall": {"alternate 101"}, "AnswerCall": {"answer 102"}, "AssociateData": {"associate 101 --correlator c0ffee"},
@@ -192,7 +185,7 @@ func (t tables) page(s *section, e *entry) string {
 	if e.edition6 {
 		b.WriteString("- Editions: from 6 on\n")
 	}
-	comes := slices.Contains(fromSwitch, e.name)
+	comes := e.direction == "from-switch"
 	switch {
 	case comes:
 		b.WriteString("- Sent by the switch: a client receives it\n")

@@ -59,7 +59,7 @@ func main() {
 				if e.edition6 {
 					since = "Edition6"
 				}
-				if err := e.writeService(&services, table.entries); err != nil {
+				if err := e.writeService(&services, s.name, table.entries); err != nil {
 					log.Fatal("messages.txt: ", e.name, ": ", err)
 				}
 				e.writeWith(&fills, fields)
@@ -96,7 +96,7 @@ func write(dir, name, body string) {
 }
 
 // writeService writes what the table says about a request. Each request must name classes or {none}.
-func (e *entry) writeService(b *bytes.Buffer, all map[string]*entry) error {
+func (e *entry) writeService(b *bytes.Buffer, group string, all map[string]*entry) error {
 	request := !strings.HasSuffix(e.name, "Response") && !strings.HasSuffix(e.name, "Event")
 	marked := slices.ContainsFunc(e.children, func(c child) bool { return c.role+c.refusal != "" })
 	switch {
@@ -109,7 +109,13 @@ func (e *entry) writeService(b *bytes.Buffer, all map[string]*entry) error {
 	case slices.Contains(e.classes, "observe") && len(e.classes) > 1:
 		return errors.New("a service of class observe can be in no other class")
 	}
-	var members []string
+	members := []string{fmt.Sprintf("group: %q", group)}
+	switch e.direction {
+	case "from-switch":
+		members = append(members, "fromSwitch: true")
+	case "both-ways":
+		members = append(members, "bothWays: true")
+	}
 	if !slices.Equal(e.classes, []string{"none"}) {
 		for _, class := range e.classes {
 			if !slices.Contains(classes, class) {

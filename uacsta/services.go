@@ -8,11 +8,23 @@ import (
 // Service is what the table of messages says about a request. The zero value is a request that is not
 // in the table: it has no class and acts on every device that it names.
 type Service struct {
-	classes   []string
-	mandatory bool // every link must serve it
-	oneWay    bool // it has no positive response
-	objects   []object
+	group      string
+	fromSwitch bool // only the switching function sends it
+	bothWays   bool // both sides send it
+	classes    []string
+	mandatory  bool // every link must serve it
+	oneWay     bool // it has no positive response
+	objects    []object
 }
+
+// Group returns the group of the service in the table of messages, such as callcontrol; each is a clause of ECMA-269.
+func (s Service) Group() string { return s.group }
+
+// ToSwitch reports whether computing functions send the request.
+func (s Service) ToSwitch() bool { return !s.fromSwitch }
+
+// FromSwitch reports whether switching functions send the request.
+func (s Service) FromSwitch() bool { return s.fromSwitch || s.bothWays }
 
 // object is an element of a request that names devices or connections.
 type object struct {

@@ -29,6 +29,7 @@ type entry struct {
 	values            []string // of an enumeration
 	others            bool     // it has other values, too
 	classes           []string // of a request
+	direction         string   // of a request: "", "from-switch" or "both-ways"
 	mandatory         bool     // every link must serve the request
 	capability        string   // its name in the capability lists, if it does not follow from its own
 }
@@ -130,6 +131,9 @@ func newEntry(line string) (*entry, error) {
 	e.name, e.edition6 = strings.CutPrefix(e.name, "+")
 	if inside, rest, found := bracketed(head, "{", "}"); found {
 		e.classes, head = split(inside, ","), rest
+		if last := len(e.classes) - 1; last > 0 && (e.classes[last] == "from-switch" || e.classes[last] == "both-ways") {
+			e.classes, e.direction = e.classes[:last], e.classes[last]
+		}
 	}
 	if inside, rest, found := bracketed(head, "[", "]"); found {
 		e.prefix, head = inside, rest

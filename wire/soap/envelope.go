@@ -206,7 +206,7 @@ func (e *Envelope) addressing(block uacsta.Raw, text string) (known bool, fault 
 func (e *Envelope) Answer(action, body string) []byte {
 	var header strings.Builder
 	if e.messageID != "" {
-		fmt.Fprintf(&header, `<s:Header><a:Action xmlns:a="%s">%s</a:Action><a:RelatesTo xmlns:a="%[1]s">%s</a:RelatesTo></s:Header>`, e.wsa, escape(action), escape(e.messageID))
+		fmt.Fprintf(&header, `<s:Header><a:Action xmlns:a="%s">%s</a:Action><a:RelatesTo xmlns:a="%[1]s">%[3]s</a:RelatesTo></s:Header>`, e.wsa, escape(action), escape(e.messageID))
 	}
 	return wrap(e.Version, header.String(), body)
 }

@@ -261,14 +261,14 @@ func (c Channel) End(to *Endpoint, manager, id, status, reason string) (envelope
 	action = c.eventing + "/SubscriptionEnd"
 	at := ""
 	if c.eventing == eventing2004 {
-		at = fmt.Sprintf(`<e:SubscriptionManager><a:Address xmlns:a="%s">%s</a:Address><a:ReferenceParameters xmlns:a="%[1]s"><e:Identifier>%s</e:Identifier></a:ReferenceParameters></e:SubscriptionManager>`, c.wsa, escape(manager), escape(id))
+		at = fmt.Sprintf(`<e:SubscriptionManager><a:Address xmlns:a="%s">%s</a:Address><a:ReferenceParameters xmlns:a="%[1]s"><e:Identifier>%[3]s</e:Identifier></a:ReferenceParameters></e:SubscriptionManager>`, c.wsa, escape(manager), escape(id))
 	}
-	return c.message(to, action, fmt.Sprintf(`<e:SubscriptionEnd xmlns:e="%s">%s<e:Status>%[1]s/%s</e:Status><e:Reason>%s</e:Reason></e:SubscriptionEnd>`, c.eventing, at, status, escape(reason))), action
+	return c.message(to, action, fmt.Sprintf(`<e:SubscriptionEnd xmlns:e="%[1]s">%[2]s<e:Status>%[1]s/%[3]s</e:Status><e:Reason>%[4]s</e:Reason></e:SubscriptionEnd>`, c.eventing, at, status, escape(reason))), action
 }
 
 func (c Channel) message(to *Endpoint, action, body string) []byte {
 	var h strings.Builder
-	fmt.Fprintf(&h, `<s:Header><a:To xmlns:a="%s">%s</a:To><a:Action xmlns:a="%[1]s">%s</a:Action>`, c.wsa, escape(to.URL.String()), escape(action))
+	fmt.Fprintf(&h, `<s:Header><a:To xmlns:a="%s">%s</a:To><a:Action xmlns:a="%[1]s">%[3]s</a:Action>`, c.wsa, escape(to.URL.String()), escape(action))
 	for _, p := range to.Parameters {
 		h.WriteString(p)
 	}

@@ -16,10 +16,10 @@ func Describe(edition uacsta.Edition, address string) []byte {
 	d.message(faultMessage, "fault", "csta:"+uacsta.NameCSTAErrorCode)
 	d.message("SessionHeader", "session", "own:Session")
 	known := messages(edition, func(string) bool { return true })
-	for _, group := range uacsta.Groups() {
-		p := portType{name: group.Port}
+	for _, group := range groups {
+		p := portType{name: group.port}
 		for _, name := range Requests(edition) {
-			if !slices.Contains(group.Services, name) {
+			if uacsta.ServiceOf(name).Group() != group.name {
 				continue
 			}
 			o := operation{name: name, request: "csta:" + name, fault: faultMessage}

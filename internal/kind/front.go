@@ -159,7 +159,7 @@ func serveTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready f
 // called [Known] only if there are no others.
 func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patience time.Duration, bounds Bounds, ready func(address string), handler http.Handler) error {
 	return serveTCP(ctx, l, log, ready, func(ctx context.Context, listener net.Listener) error {
-		server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
+		server := newHTTPServer(log, handler)
 		leaving := make(chan struct{})
 		server.RegisterOnShutdown(func() { close(leaving) })
 		server.ConnContext = withPlace
@@ -180,6 +180,10 @@ func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patien
 		})
 		return server.Serve(listener)
 	}, func(l net.Listener) net.Listener { return bound(l, bounds) })
+}
+
+func newHTTPServer(log *slog.Logger, handler http.Handler) *http.Server {
+	return &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
 }
 
 type leavingKey struct{}

@@ -70,9 +70,9 @@ func forbidden(host string, alsoPrivate bool) string {
 	return ""
 }
 
-// newClient returns a client for receivers at public addresses, or also at private ones. It checks the address that it
+// NewClient returns a client for receivers at public addresses, or also at private ones. It checks the address that it
 // connects to, after names are resolved, follows no redirect, and uses no proxy.
-func newClient(alsoPrivate bool) *http.Client {
+func NewClient(alsoPrivate bool) *http.Client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err != nil || !allowed(at.Addr(), alsoPrivate) {

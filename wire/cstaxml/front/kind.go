@@ -2,18 +2,23 @@ package front
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	soap "github.com/tr87proxy/tr87proxy/wire/soap/front"
 )
 
 // Kind is the kind of front for clients that speak CSTA-XML.
 var Kind = kind.FrontOf[Settings]{
 	Key:      name,
-	Defaults: func() *Settings { return &Settings{Bounds: kind.DefaultBounds} },
+	Defaults: func() *Settings {
+		return &Settings{Bounds: kind.DefaultBounds, Protocols: []string{protocolFrames, protocolSOAP}}
+	},
 	Ways:     config.Listens{Transports: []string{"tcp", "tls"}, Port: "8882", TLSPort: "8883"},
-	Check:    func(f *Settings, s *config.Section) { f.Check(s) },
+	Check:    (*Settings).check,
 	Build:    build,
 }.Kind()
 
@@ -21,6 +26,28 @@ var Kind = kind.FrontOf[Settings]{
 type Settings struct {
 	config.Listening
 	kind.Bounds
+
+	Protocols []string      `yaml:"protocols"` // that the listeners serve: the first octets tell which one a client speaks
+	SOAP      soap.Settings `yaml:"soap"`
+}
+
+// The protocols.
+const (
+	protocolFrames = "csta-xml"
+	protocolSOAP   = "soap"
+)
+
+func (f *Settings) check(s *config.Section) {
+	f.Bounds.Check(s)
+	f.SOAP.Check("soap", s)
+	for i, p := range f.Protocols {
+		if p != protocolFrames && p != protocolSOAP || slices.Contains(f.Protocols[:i], p) {
+			s.Fault(fmt.Sprintf("protocols[%d]", i), "must be csta-xml or soap, and there once only")
+		}
+	}
+	if len(f.Protocols) == 0 {
+		s.Fault("protocols", "must be csta-xml, soap or both")
+	}
 }
 
 // Warnings reports a bound that another one makes ineffective.
@@ -31,11 +58,18 @@ func (f *Settings) Warnings() []string {
 // listening is a kind.Front: one server for all of its listeners.
 type listening struct {
 	server *Server
+	soap   *soap.Server // nil: none
 	log    *slog.Logger
 }
 
 func build(f *Settings, env *kind.FrontEnv) (kind.Front, error) {
-	return &listening{New(env.Access(name, &f.Bounds)), env.Log}, nil
+	l := &listening{server: New(env.Access(name, &f.Bounds)), log: env.Log}
+	l.server.frames = slices.Contains(f.Protocols, protocolFrames)
+	if slices.Contains(f.Protocols, protocolSOAP) {
+		l.soap = soap.Build(&f.SOAP, name, env)
+		l.server.web = kind.NewWeb(env.Log, l.soap)
+	}
+	return l, nil
 }
 
 // Serve implements kind.Front.
@@ -43,5 +77,10 @@ func (f *listening) Serve(ctx context.Context, l *config.Listener, ready func(st
 	return kind.ServeTCP(ctx, l, f.log, ready, f.server.Serve)
 }
 
-// Close implements kind.Front. Serve has closed the connections.
-func (*listening) Close(context.Context) {}
+// Close implements kind.Front. Serve closes the connections of clients of CSTA-XML.
+func (f *listening) Close(ctx context.Context) {
+	if f.soap != nil {
+		f.soap.Close()
+		f.server.web.Shutdown(ctx)
+	}
+}

@@ -22,11 +22,13 @@ const name = "xml"
 type Server struct {
 	access kind.Access
 	gate   *gate.Gate
+	frames bool      // it serves CSTA-XML with headers
+	web    *kind.Web // it serves SOAP; nil: it does not
 }
 
 // New returns a server for the clients that access accepts. It serves the listeners that [Server.Serve] is called with.
 func New(access kind.Access) *Server {
-	s := &Server{access: access}
+	s := &Server{access: access, frames: true}
 	s.gate = s.access.NewGate(name)
 	return s
 }
@@ -39,12 +41,23 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 // serve serves one connection until it ends.
 func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
+	speaks, nc, err := protocolOf(ctx, guest)
+	switch {
+	case err != nil:
+		return
+	case speaks == web && s.web != nil:
+		s.web.Serve(ctx, guest, nc)
+		return
+	case speaks != framed || !s.frames:
+		s.wrong(speaks, guest, nc)
+		return
+	}
 	opening, ok := s.access.Admit(name, guest)
 	if !ok {
 		return
 	}
 	a := &association{guest: guest}
-	a.conn = cstaxml.NewConn(guest.Conn, a, s.access.Limits(guest))
+	a.conn = cstaxml.NewConn(nc, a, s.access.Limits(guest))
 	session, err := s.access.Proxy.Open(opening, toClient{a})
 	if err != nil {
 		return // the core has logged it

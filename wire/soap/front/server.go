@@ -9,17 +9,21 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/internal/webhook"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/soap"
 )
 
-// name is the name of this front in rules, in the log and in the audit file.
+// name is the name of this front in the log and in the audit file. In rules it has that of the front that mounts it.
 const name = "soap"
 
 // Caller is the client of a request.
@@ -36,6 +40,28 @@ type Config struct {
 	Sinks    *http.Client // reaches the addresses to which events may be pushed
 	Address  string       // by which clients reach the server, such as https://pbx.contoso.com:8883; "": the Host of each request
 	Log      *slog.Logger
+}
+
+// Settings are the settings under the key soap of a front that mounts a server.
+type Settings struct {
+	Address string `yaml:"address"`         // Config.Address
+	Plain   bool   `yaml:"plain-passwords"` // passwords are taken without TLS from other machines
+	Private bool   `yaml:"private-sinks"`   // events may be pushed to private addresses
+}
+
+// Check reports faults.
+func (f *Settings) Check(key string, s *config.Section) {
+	if f.Address == "" {
+		return
+	}
+	if u, err := url.Parse(f.Address); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		s.Fault(key+".address", "must be the URL by which clients reach the proxy; write for example https://pbx.contoso.com:8883")
+	}
+}
+
+// Build returns a server for the clients of a front.
+func Build(f *Settings, front string, env *kind.FrontEnv) *Server {
+	return New(Config{Proxy: env.Proxy, Identify: newDoor(front, f.Plain, env).identify, Sinks: webhook.NewClient(f.Private), Address: f.Address, Log: env.Log})
 }
 
 // Limits of requests and clients.

@@ -1,0 +1,115 @@
+package kind
+
+import (
+	"context"
+	cryptotls "crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/share"
+)
+
+// Web serves HTTP on connections that a gate has accepted, for a front whose listeners have another protocol, too.
+type Web struct {
+	server *http.Server
+	conns  chan net.Conn
+	over   chan struct{}
+	once   sync.Once
+	group  sync.WaitGroup
+}
+
+// NewWeb returns what serves a handler. Close ends it.
+func NewWeb(log *slog.Logger, handler http.Handler) *Web {
+	w := &Web{conns: make(chan net.Conn), over: make(chan struct{})}
+	w.server = newHTTPServer(log, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if secure, ok := guestOf(r.Context()).Conn.(*cryptotls.Conn); ok {
+			state := secure.ConnectionState()
+			r.TLS = &state
+		}
+		handler.ServeHTTP(rw, r)
+	}))
+	w.server.MaxHeaderBytes = 16 << 10
+	w.server.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
+		return context.WithValue(ctx, guestKey{}, nc.(*visit).guest)
+	}
+	w.group.Go(func() {
+		defer share.Survive(log, "HTTP", nil)
+		if err := w.server.Serve(w); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			log.Error("HTTP ended", "err", err)
+		}
+	})
+	return w
+}
+
+// Serve serves a connection until it ends, ctx ends or the Web is closed. nc is what is read of the guest's connection.
+func (w *Web) Serve(ctx context.Context, guest *gate.Guest, nc net.Conn) {
+	v := &visit{Conn: nc, guest: guest, closed: make(chan struct{})}
+	defer func() { _ = v.Close() }()
+	select {
+	case w.conns <- v:
+	case <-w.over:
+		return
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-v.closed:
+	case <-w.over:
+	case <-ctx.Done():
+	}
+}
+
+// Shutdown closes connections, those with a request after it, as long as ctx holds.
+func (w *Web) Shutdown(ctx context.Context) {
+	if w.server.Shutdown(ctx) != nil {
+		_ = w.server.Close()
+	}
+	_ = w.Close()
+	w.group.Wait()
+}
+
+// Accept implements net.Listener.
+func (w *Web) Accept() (net.Conn, error) {
+	select {
+	case nc := <-w.conns:
+		return nc, nil
+	case <-w.over:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (w *Web) Close() error {
+	w.once.Do(func() { close(w.over) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (*Web) Addr() net.Addr { return &net.TCPAddr{} }
+
+// visit is a connection that says when it is closed.
+type visit struct {
+	net.Conn
+
+	guest  *gate.Guest
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Close implements net.Conn.
+func (v *visit) Close() error {
+	v.once.Do(func() { close(v.closed) })
+	return v.Conn.Close()
+}
+
+type guestKey struct{}
+
+// guestOf returns the guest of a request that came by a Web, or nil.
+func guestOf(ctx context.Context) *gate.Guest {
+	guest, _ := ctx.Value(guestKey{}).(*gate.Guest)
+	return guest
+}

@@ -1,0 +1,129 @@
+package front
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/tls"
+)
+
+// door says who the clients of requests are: an account by HTTP Basic, or a trusted peer by its certificate or address. A
+// client that is neither can log in by StartApplicationSession, where application sessions are on.
+type door struct {
+	env       *kind.FrontEnv
+	plain     bool     // passwords are taken without TLS from other machines
+	front     string   // whose sessions and listeners these are
+	kinds     []string // kinds of certificate names that count
+	key       [32]byte // for the keys of callers
+	strangers proxy.Strangers
+	log       *slog.Logger
+}
+
+func newDoor(front string, plain bool, env *kind.FrontEnv) *door {
+	d := &door{env: env, plain: plain, front: front, log: env.Log}
+	if env.Config != nil {
+		d.kinds = env.Config.Names
+	}
+	_, _ = rand.Read(d.key[:])
+	return d
+}
+
+// Identify is the Identify of Config.
+func (d *door) identify(w http.ResponseWriter, r *http.Request) (Caller, bool) {
+	c, status, why := d.caller(w, r)
+	if status == 0 {
+		if c.Opening.Identity.Name != "" {
+			kind.Known(r.Context())
+		}
+		return c, true
+	}
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="CSTA", charset="UTF-8"`)
+	}
+	if why != "" { // a first request without credentials is usual: software made for .NET sends one
+		user, _, _ := r.BasicAuth()
+		d.env.Proxy.Refused(d.front, name+":"+r.RemoteAddr, share.Clip(user), why)
+		if d.strangers.ShouldLog(c.Opening.Addr, time.Now()) {
+			d.log.Warn("request refused: client not identified", "front", name, "peer", r.RemoteAddr, "who", share.Clip(user), "status", status, "why", why, "silent", proxy.StrangerPause)
+		}
+	}
+	http.Error(w, http.StatusText(status), status)
+	return Caller{}, false
+}
+
+// caller returns the client of a request; else the status of the response, and why, "" for a request that has no credentials
+// and may be followed by one that does.
+func (d *door) caller(w http.ResponseWriter, r *http.Request) (c Caller, status int, why string) {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	addr := peer.Addr().Unmap()
+	c.Opening = proxy.Opening{Addr: addr, Front: d.front, Peer: name + ":" + r.RemoteAddr, Sessions: d.env.Sessions}
+	if err != nil || !d.env.Admits(addr) {
+		return c, http.StatusForbidden, "the configuration does not admit this address"
+	}
+	if len(r.Header.Values("Origin")) > 0 || r.Header.Get("Sec-Fetch-Site") != "" {
+		return c, http.StatusForbidden, "the request comes from a page in a browser"
+	}
+	if r.TLS != nil {
+		c.Opening.Names = tls.PeerNames(*r.TLS, d.kinds...)
+	}
+	proof := proxy.Proof{Addr: addr, CertificateNames: c.Opening.Names}
+	given := r.Header.Values("Authorization")
+	user, password, basic := r.BasicAuth()
+	switch {
+	case len(given) > 1 || len(given) == 1 && !basic:
+		return c, http.StatusUnauthorized, "the request has credentials that are not those of HTTP Basic"
+	case basic && r.TLS == nil && !addr.IsLoopback() && !d.plain:
+		return c, http.StatusForbidden, "a password came without TLS (xml.soap.plain-passwords)"
+	case basic:
+		proof.Login = &proxy.Login{User: user, Password: password}
+		c.Key = d.keyOf(&c, user, password)
+	default:
+		c.Key = d.keyOf(&c)
+	}
+	who, err := d.env.Proxy.Identify(r.Context(), proof)
+	if err == nil {
+		err = who.Named()
+	}
+	locked := (*accounts.LockedError)(nil)
+	switch {
+	case err == nil:
+		c.Opening.Identity, c.Opening.Valid, c.Opening.Until = who.Identity, who.Valid, who.Until
+		return c, 0, ""
+	case errors.As(err, &locked):
+		w.Header().Set("Retry-After", strconv.Itoa(int(max(time.Until(locked.Until), time.Second)/time.Second)))
+		return c, http.StatusTooManyRequests, err.Error()
+	case errors.Is(err, proxy.ErrBusy):
+		w.Header().Set("Retry-After", "2")
+		return c, http.StatusServiceUnavailable, err.Error()
+	case errors.Is(err, proxy.ErrUnnamed):
+		return c, http.StatusForbidden, err.Error()
+	case basic:
+		return c, http.StatusUnauthorized, err.Error()
+	case d.env.Proxy.Mode(d.front, d.env.Sessions) != proxy.SessionsOff: // nobody yet
+		return c, 0, ""
+	}
+	return c, http.StatusUnauthorized, ""
+}
+
+// keyOf returns the key of a caller with these credentials.
+func (d *door) keyOf(c *Caller, credentials ...string) [32]byte {
+	mac := hmac.New(sha256.New, d.key[:])
+	for _, part := range slices.Concat([]string{c.Opening.Addr.String()}, credentials, c.Opening.Names) {
+		_ = binary.Write(mac, binary.BigEndian, uint64(len(part)))
+		mac.Write([]byte(part))
+	}
+	return [32]byte(mac.Sum(nil))
+}

@@ -174,7 +174,7 @@ func FuzzParse(f *testing.F) {
 		if fault == nil && IsEventing(e.Body) {
 			_, fault = e.Subscription(time.Now())
 		}
-		text := []byte(nil)
+		var text []byte
 		if fault != nil {
 			text = fault.Envelope()
 		} else {

@@ -82,8 +82,7 @@ func (e *Envelope) Subscription(now time.Time) (*Subscribe, *Fault) {
 			return nil, fault
 		}
 	}
-	switch {
-	case !delivered || s.To.URL == nil:
+	if !delivered || s.To.URL == nil {
 		subcode := "InvalidMessage"
 		if w3c {
 			subcode = "NoDeliveryMechanismEstablished"

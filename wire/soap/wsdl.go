@@ -111,12 +111,11 @@ type operation struct {
 
 // description writes a WSDL.
 type description struct {
-	b                  strings.Builder
-	edition            uacsta.Edition
-	namespace          string
-	messages           map[string]bool
-	ports              []portType
-	bindings, services strings.Builder
+	b         strings.Builder
+	edition   uacsta.Edition
+	namespace string
+	messages  map[string]bool
+	ports     []portType
 }
 
 func newDescription(name, namespace string, edition uacsta.Edition) *description {

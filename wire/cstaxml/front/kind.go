@@ -13,13 +13,13 @@ import (
 
 // Kind is the kind of front for clients that speak CSTA-XML.
 var Kind = kind.FrontOf[Settings]{
-	Key:      name,
+	Key: name,
 	Defaults: func() *Settings {
 		return &Settings{Bounds: kind.DefaultBounds, Protocols: []string{protocolFrames, protocolSOAP}}
 	},
-	Ways:     config.Listens{Transports: []string{"tcp", "tls"}, Port: "8882", TLSPort: "8883"},
-	Check:    (*Settings).check,
-	Build:    build,
+	Ways:  config.Listens{Transports: []string{"tcp", "tls"}, Port: "8882", TLSPort: "8883"},
+	Check: (*Settings).check,
+	Build: build,
 }.Kind()
 
 // Settings are the settings under the key xml.
@@ -38,7 +38,7 @@ const (
 )
 
 func (f *Settings) check(s *config.Section) {
-	f.Bounds.Check(s)
+	f.Check(s)
 	f.SOAP.Check("soap", s)
 	for i, p := range f.Protocols {
 		if p != protocolFrames && p != protocolSOAP || slices.Contains(f.Protocols[:i], p) {

@@ -103,7 +103,7 @@ func (x *exchange) association() *association {
 	}
 	s.mu.Unlock()
 	if other != nil { // another request was faster
-		a.leave(nil, "", "")
+		a.leave("", "")
 		return other
 	}
 	a.mu.Lock()
@@ -139,7 +139,7 @@ func (x *exchange) start(m *uacsta.Message) {
 	res, release, err := a.do(x.r.Context(), m)
 	defer release()
 	if err != nil || res == nil || res.Name() != uacsta.NameStartApplicationSession+"PosResponse" {
-		defer a.leave(nil, "", "")
+		defer a.leave("", "")
 		if err != nil {
 			x.fail(x.envelope.Fault(soap.Server, "the proxy has not responded in time"))
 			return
@@ -151,12 +151,12 @@ func (x *exchange) start(m *uacsta.Message) {
 	a.inner = res.Text("sessionID")
 	a.mu.Unlock()
 	if !a.countFor("identity " + a.session.Identity().Name) {
-		defer a.leave(nil, "", "")
+		defer a.leave("", "")
 		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded), x.edition))
 		return
 	}
 	res.SetText("sessionID", a.id)
-	http.SetCookie(x.w, &http.Cookie{Name: cookie, Value: a.id, Path: "/", HttpOnly: true, Secure: x.r.TLS != nil, SameSite: http.SameSiteStrictMode})
+	http.SetCookie(x.w, &http.Cookie{Name: cookie, Value: a.id, Path: "/", HttpOnly: true, Secure: x.r.TLS != nil, SameSite: http.SameSiteStrictMode}) //nolint:gosec // a listener without TLS cannot have secure ones
 	x.respond(a, m, res)
 }
 
@@ -188,7 +188,7 @@ func (a *association) unused() {
 	used := a.users > 0
 	a.mu.Unlock()
 	if !used {
-		a.leave(nil, "SourceCanceling", "the client has sent no request for long")
+		a.leave("SourceCanceling", "the client has sent no request for long")
 	}
 }
 
@@ -231,7 +231,7 @@ func (a *association) Event(m *uacsta.Message) {
 		m = m.Clone()
 		m.SetText("sessionID", a.id)
 		a.put(m)
-		a.server.group.Go(func() { a.leave(nil, "SourceCanceling", "the application session has ended") })
+		a.server.group.Go(func() { a.leave("SourceCanceling", "the application session has ended") })
 		return
 	}
 	a.put(m)
@@ -258,9 +258,9 @@ func (a *association) Closed(error) {
 }
 
 // leave ends the association and its session of the core.
-func (a *association) leave(reason error, status, why string) {
+func (a *association) leave(status, why string) {
 	if a.forget() {
-		a.session.Close(reason)
+		a.session.Close(nil)
 		a.ended(status, why)
 	}
 }

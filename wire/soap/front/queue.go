@@ -76,16 +76,6 @@ func (q *queue) hold() (release func()) {
 	}
 }
 
-// drop removes messages up to a number.
-func (q *queue) drop(to uint64) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for len(q.items) > 0 && q.items[0].number <= to {
-		q.octets -= len(q.items[0].text)
-		q.items = q.items[1:]
-	}
-}
-
 // last returns the number of the last message.
 func (q *queue) last() uint64 {
 	q.mu.Lock()

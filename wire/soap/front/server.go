@@ -100,13 +100,13 @@ func New(cfg Config) *Server {
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
-	var all []*association
+	all := make([]*association, 0, len(s.associations))
 	for _, a := range s.associations {
 		all = append(all, a)
 	}
 	s.mu.Unlock()
 	for _, a := range all {
-		a.leave(nil, "SourceShuttingDown", "the proxy is stopping")
+		a.leave("SourceShuttingDown", "the proxy is stopping")
 	}
 	s.end()
 	s.group.Wait()
@@ -252,7 +252,7 @@ func (x *exchange) serve(a *association, m *uacsta.Message) {
 	}
 	x.respond(a, m, res)
 	if res != nil && res.Name() == uacsta.NameStopApplicationSession+"PosResponse" {
-		a.leave(nil, "SourceCanceling", "the client has ended the application session")
+		a.leave("SourceCanceling", "the client has ended the application session")
 	}
 }
 

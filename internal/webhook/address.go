@@ -70,12 +70,12 @@ func forbidden(host string, alsoPrivate bool) string {
 	return ""
 }
 
-// NewClient returns a client for receivers at public addresses, or also at private ones. It checks the address that it
-// connects to, after names are resolved, follows no redirect, and uses no proxy.
-func NewClient(alsoPrivate bool) *http.Client {
+// NewClient returns a client for receivers at public addresses, and at those private ones that it may reach. It checks the
+// address that it connects to, after names are resolved, follows no redirect, and uses no proxy.
+func NewClient(private func(netip.Addr) bool) *http.Client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
-		if err != nil || !allowed(at.Addr(), alsoPrivate) {
+		if err != nil || !allowed(at.Addr(), private(at.Addr().Unmap())) {
 			return errAddress
 		}
 		return nil

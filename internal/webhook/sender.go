@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -64,7 +65,7 @@ type Sender struct {
 // New returns a sender with the hooks that were added at run time. filter reports whether an owner may observe the device
 // of an entry now; nil: owners get nothing. Hooks of the configuration, which have no owner, are not filtered.
 func New(log *eventlog.Log, filter func(owner string, e eventlog.Entry) bool, l *slog.Logger) (*Sender, error) {
-	s := &Sender{log: log, filter: filter, logger: share.Quiet(l), clients: map[bool]*http.Client{false: NewClient(false), true: NewClient(true)}, hooks: map[string]*delivery{}}
+	s := &Sender{log: log, filter: filter, logger: share.Quiet(l), clients: map[bool]*http.Client{false: NewClient(func(netip.Addr) bool { return false }), true: NewClient(func(netip.Addr) bool { return true })}, hooks: map[string]*delivery{}}
 	instance, err := log.Get(about, "instance")
 	if err == nil && len(instance) == 0 {
 		instance = make([]byte, 8)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -17,7 +18,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/share"
-	"github.com/tr87proxy/tr87proxy/internal/webhook"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/soap"
@@ -37,8 +37,8 @@ type Config struct {
 	Proxy *proxy.Proxy
 	// Identify returns the client of a request. It responds itself if the client is refused, and returns false.
 	Identify func(w http.ResponseWriter, r *http.Request) (Caller, bool)
-	Sinks    *http.Client // reaches the addresses to which events may be pushed
-	Address  string       // by which clients reach the server, such as https://pbx.contoso.com:8883; "": the Host of each request
+	Private  func(client, sink netip.Addr) bool // reports whether a client may have events pushed to a private address
+	Address  string                             // by which clients reach the server, such as https://pbx.contoso.com:8883; "": the Host of each request
 	Log      *slog.Logger
 }
 
@@ -61,7 +61,7 @@ func (f *Settings) Check(key string, s *config.Section) {
 
 // Build returns a server for the clients of a front.
 func Build(f *Settings, front string, env *kind.FrontEnv) *Server {
-	return New(Config{Proxy: env.Proxy, Identify: newDoor(front, f.Plain, env).identify, Sinks: webhook.NewClient(f.Private), Address: f.Address, Log: env.Log})
+	return New(Config{Proxy: env.Proxy, Identify: newDoor(front, f.Plain, env).identify, Private: func(client, sink netip.Addr) bool { return f.Private || client == sink }, Address: f.Address, Log: env.Log})
 }
 
 // Limits of requests and clients.

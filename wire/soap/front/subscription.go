@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"path"
 	"strings"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/internal/webhook"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/soap"
 )
@@ -38,6 +40,7 @@ type subscription struct {
 	to      soap.Endpoint
 	end     *soap.Endpoint
 	channel soap.Channel
+	client  *http.Client
 	stop    context.CancelFunc
 
 	// guarded by the association's mu
@@ -77,6 +80,8 @@ func (x *exchange) subscribe(a *association) {
 	}
 	id := rand.Text()
 	s := &subscription{a: a, id: id, to: want.To, end: want.End, channel: x.envelope.Channel(want)}
+	from := x.caller.Opening.Addr
+	s.client = webhook.NewClient(func(sink netip.Addr) bool { return x.server.cfg.Private(from, sink) })
 	s.manager = strings.TrimSuffix(x.server.base(x.r)+path.Dir(x.r.URL.EscapedPath()), "/") + "/subscriptions/" + id
 	granted := term(want.Expires)
 	s.expires = now.Add(granted.After)
@@ -91,9 +96,9 @@ func (x *exchange) subscribe(a *association) {
 	}
 	a.subscriptions[id] = s
 	s.timer = time.AfterFunc(granted.After, func() { s.expire() })
-	from := a.queue.last()
+	last := a.queue.last()
 	a.mu.Unlock()
-	x.server.group.Go(func() { s.run(ctx, from) })
+	x.server.group.Go(func() { s.run(ctx, last) })
 	x.server.log.Info("subscription began", "front", name, "identity", a.session.Identity().String(), "sink", s.to.URL.Host, "expires", granted.After)
 	x.answer("", x.envelope.Subscribed(s.manager, id, granted, now))
 }
@@ -171,6 +176,7 @@ var errFault = errors.New("the sink responds with a fault")
 // run delivers messages after a number, one at a time and in order, until the subscription ends.
 func (s *subscription) run(ctx context.Context, at uint64) {
 	defer share.Survive(s.a.server.log, "pushing events over SOAP", nil)
+	defer s.client.CloseIdleConnections()
 	defer s.goodbye()
 	refused := 0
 	for ctx.Err() == nil {
@@ -266,7 +272,7 @@ func (s *subscription) send(ctx context.Context, to *soap.Endpoint, envelope []b
 		r.Header.Set("SOAPAction", `"`+action+`"`)
 	}
 	r.Header.Set("User-Agent", "tr87proxy")
-	res, err := s.a.server.cfg.Sinks.Do(r)
+	res, err := s.client.Do(r)
 	if err != nil {
 		return 0, err
 	}

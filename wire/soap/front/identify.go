@@ -56,7 +56,7 @@ func (d *door) identify(w http.ResponseWriter, r *http.Request) (Caller, bool) {
 	if why != "" { // a first request without credentials is usual: software made for .NET sends one
 		user, _, _ := r.BasicAuth()
 		d.env.Proxy.Refused(d.front, name+":"+r.RemoteAddr, share.Clip(user), why)
-		if d.strangers.ShouldLog(c.Opening.Addr, time.Now()) {
+		if d.strangers.ShouldLog(c.Opening.Addr, strconv.Itoa(status), time.Now()) {
 			d.log.Warn("request refused: client not identified", "front", name, "peer", r.RemoteAddr, "who", share.Clip(user), "status", status, "why", why, "silent", proxy.StrangerPause)
 		}
 	}

@@ -36,6 +36,8 @@ func exchangedMessages() []exchanged {
 		{"gap", "Events are missing here", typeOf[record.Missing](), []string{record.Gap}, false},
 		{"link", "A link has gone down or come up", typeOf[record.LinkChange](), []string{record.LinkDown, record.LinkUp}, false},
 		{"heartbeat", "Nothing else has happened for a while; the stream can resume after this number", typeOf[record.Sign](), []string{record.Heartbeat}, false},
+		{"revoked", "The client may not observe devices any more", typeOf[record.Loss](), []string{record.Revoked}, false},
+		{"end", "The stream ends; over a WebSocket, the reason for closing says why instead", typeOf[record.Sign](), []string{record.End}, false},
 		{"slow", "The client does not keep up, and the stream ends", typeOf[record.Sign](), []string{record.Slow}, false},
 		{"csta", "A message of CSTA that the client has asked for by POST " + cstaPath, typeOf[CSTAMessage](), []string{typeCSTA}, false},
 		{"response", "The response to a request", typeOf[SocketResponse](), nil, false},

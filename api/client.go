@@ -74,6 +74,14 @@ func (c *client) over() error {
 	return c.ended
 }
 
+// lapsed returns why the client's session has ended, or must; nil if it goes on.
+func (c *client) lapsed() error {
+	if err := c.over(); err != nil {
+		return err
+	}
+	return c.who.identified.Lapsed()
+}
+
 // left returns the problem of a request whose session the core has closed, or nil if it is open.
 func (c *client) left() error {
 	switch {

@@ -106,6 +106,9 @@ func TestFewerRights(t *testing.T) {
 	p, other := o.dial("?devices=101,102"), o.dial("?devices=")
 	p.next()
 	o.rules("100", "102")
+	if h := p.next(); h.Type != "revoked" || !slices.Equal(h.Devices, []string{"101"}) || h.Reason == "" { // although nothing happens
+		t.Errorf("%+v", h)
+	}
 	for _, to := range []string{"101", "102"} {
 		made := other.ask(to, "POST", "/v1/devices/100/calls", `{"to":"`+to+`"}`)
 		if made.Status != http.StatusCreated {

@@ -56,6 +56,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	if !write([]byte("retry: 2000\n\n")) {
 		return
 	}
+	end := func(why error) { write(appendLine(nil, sub.End(why.Error()))) }
 	leaving := kind.Leaving(r.Context())
 	valid, beat := time.NewTicker(validInterval), time.NewTimer(beatInterval)
 	defer valid.Stop()
@@ -63,15 +64,19 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	var lines []byte
 	for looked := time.Now(); ; {
 		if time.Since(looked) >= validInterval { // also of a client that is never done with what there is
-			if looked = time.Now(); c.over() != nil || !c.who.valid() {
+			looked = time.Now()
+			if why := c.lapsed(); why != nil {
+				end(why)
 				return
 			}
 		}
 		events, err := sub.Next(eventsAtOnce)
-		if errors.Is(err, record.ErrSlow) {
+		switch {
+		case errors.Is(err, record.ErrSlow):
 			write(appendLine(nil, sub.Slow()))
-		}
-		if err != nil {
+			return
+		case err != nil:
+			end(errStopping)
 			return
 		}
 		if len(events) > 0 {
@@ -92,8 +97,12 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 			beat.Reset(beatInterval)
+		case <-c.gone:
+			end(c.over())
+			return
 		case <-valid.C: // look again
 		case <-leaving:
+			end(errStopping)
 			return
 		case <-r.Context().Done():
 			return

@@ -17,12 +17,14 @@ type slowWriter struct {
 	*httptest.ResponseRecorder
 
 	events int
+	last   string
 	revoke func()
 }
 
 func (w *slowWriter) Write(data []byte) (int, error) {
 	if strings.HasPrefix(string(data), "id:") {
 		w.events++
+		w.last = string(data)
 		w.revoke()
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -56,7 +58,7 @@ func TestRevokedBehind(t *testing.T) {
 	r := httptest.NewRequestWithContext(withClient(t.Context(), c), http.MethodGet, eventsPath+"?devices=100&after=0", nil)
 	w := &slowWriter{ResponseRecorder: httptest.NewRecorder(), revoke: func() { valid.Store(false) }}
 	o.server.serveEvents(w, r)
-	if w.events >= len(entries) {
-		t.Errorf("%d events after the token was revoked", w.events)
+	if w.events >= len(entries) || !strings.Contains(w.last, `"type":"end"`) || !strings.Contains(w.last, "the token has been revoked") {
+		t.Errorf("%d events after the token was revoked; the last: %s", w.events, w.last)
 	}
 }

@@ -104,7 +104,7 @@ func subscriptionIn(body []byte) (in Subscription, err error) {
 
 // wish checks what a client asks for.
 func (c *client) wish(in Subscription) (record.Wish, error) {
-	want := record.Wish{Who: c.session.Identity().Name, Link: in.Link, Snapshot: in.Snapshot, May: c.session.MayObserve}
+	want := record.Wish{Who: c.session.Identity().Name, Link: in.Link, Snapshot: in.Snapshot, Rights: func() record.Rights { return c.session.Rights() }}
 	if len(in.Devices) > maxWished {
 		return want, problem(http.StatusUnprocessableEntity, "at most %d devices and patterns; a pattern such as 10* stands for many", maxWished)
 	}

@@ -40,8 +40,12 @@ var (
 	ErrUnnamed       = errors.New("no grant names")
 )
 
-// errExpired closes sessions.
-var errExpired = errors.New("the client's token has expired")
+// These errors close sessions whose client would not be identified as before.
+var (
+	errExpired = errors.New("the client's token has expired")
+	errRevoked = errors.New("the token has been revoked")
+	errAccount = errors.New(accountGone)
+)
 
 // Identified is the result of [Proxy.Identify].
 type Identified struct {
@@ -96,6 +100,27 @@ func (k Identified) Valid() bool {
 	}
 	who, ok := k.proxy.peer(k.proof.Addr, k.proof.CertificateNames)
 	return ok && who == k.Identity
+}
+
+// Lapsed returns why Identify would not return the same identity any more, in words for the client; nil: it would.
+func (k Identified) Lapsed() error {
+	if k.Valid() {
+		return nil
+	}
+	return lapse(k.Identity.How, k.Until)
+}
+
+// lapse returns why an identification does not hold any more.
+func lapse(how string, until time.Time) error {
+	switch {
+	case !until.IsZero() && !time.Now().Before(until):
+		return errExpired
+	case how == "token":
+		return errRevoked
+	case how == "account":
+		return errAccount
+	}
+	return errRights
 }
 
 // Named returns ErrUnnamed if no rule and no grant names the identity.

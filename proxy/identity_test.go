@@ -125,8 +125,8 @@ func TestTokenExpires(t *testing.T) {
 		}
 		revoked.Store(true)
 		p.Recheck()
-		if stays.over() == nil {
-			t.Error("it is revoked, and its session stays")
+		if err := stays.over(); err == nil || err.Error() != "the token has been revoked" {
+			t.Error("it is revoked, and its session:", err)
 		}
 	})
 }

@@ -130,8 +130,20 @@ func (p *Proxy) MayObserve(who policy.Identity, front, device string) bool {
 	return err == nil && p.policy().Decide(policy.Request{Who: who, Front: front, Action: policy.Observe, Device: n, At: time.Now()}).Allowed
 }
 
-// MayObserve reports whether the client may observe a device, by its canonical number.
-func (s *Session) MayObserve(device string) bool {
-	n, err := s.proxy.numbers().Parse(device, "")
-	return err == nil && s.may(policy.Observe, n)
+// Rights is what a client may observe by the rules of one moment. They are equal (==) until the rules change.
+type Rights struct {
+	session *Session
+	rules   *rules
 }
+
+// Rights returns what the client may observe by the rules that hold now.
+func (s *Session) Rights() Rights { return Rights{s, s.proxy.rules.Load()} }
+
+// MayObserve reports whether the client may observe a device, by its canonical number.
+func (r Rights) MayObserve(device string) bool {
+	n, err := r.rules.numbers.Parse(device, "")
+	return err == nil && r.session.mayBy(r.rules, policy.Observe, n)
+}
+
+// MayObserve reports whether the client may observe a device now, by its canonical number.
+func (s *Session) MayObserve(device string) bool { return s.Rights().MayObserve(device) }

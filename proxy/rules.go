@@ -101,7 +101,10 @@ func (s *Session) barred(v *view) error {
 	if s.addr.IsValid() && !v.rules.policy.Admits(s.addr) {
 		return errAddress
 	}
-	if s.still != nil && !s.still() || !s.believed(v.before, v.rules) {
+	if s.still != nil && !s.still() {
+		return lapse(s.own.How, s.until)
+	}
+	if !s.believed(v.before, v.rules) {
 		return errRights
 	}
 	if err := s.fits(v.before, v.rules); err != nil {

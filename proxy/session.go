@@ -76,6 +76,7 @@ type Session struct {
 	place  func() Place
 	since  time.Time
 	still  func() bool
+	until  time.Time                     // Opening.Until
 	noted  atomic.Pointer[audit.Receipt] // of the session's last line in the audit file
 
 	mu         lock
@@ -125,7 +126,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
 		mu:    lock{rank: ofSession},
 		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, names: o.Names, mode: o.Sessions, fixed: o.NoLogin, reach: o.Reach, plain: o.Plain, place: o.Place,
-		since: time.Now(), still: o.Valid,
+		since: time.Now(), still: o.Valid, until: o.Until,
 		namespace: uacsta.NamespaceED3, spelling: map[string]spelling{}, monitors: map[string]*clientMonitor{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{},
 	}

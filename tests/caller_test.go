@@ -75,7 +75,7 @@ func TestCallersOverHTTP(t *testing.T) {
 		t.Fatal(out)
 	}
 	ask(401, "GET", devices, "", bearer(control)...)
-	waitFor(t, "the end of the session of a revoked token", func() bool { return strings.Contains(r.out.String(), "no longer admits this identity") })
+	waitFor(t, "the end of the session of a revoked token", func() bool { return strings.Contains(r.out.String(), "the token has been revoked") })
 	ask(200, "GET", devices, "", bearer(observe)...)
 	ask(401, "GET", devices, "", basic("guess")...)
 	ask(401, "GET", devices, "", basic("guess")...)

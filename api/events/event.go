@@ -22,6 +22,8 @@ const (
 	LinkUp    = "linkUp"    // a link has come up
 	Heartbeat = "heartbeat" // nothing else has happened for a while
 	Slow      = "slow"      // the subscriber does not keep up, and its stream ends
+	End       = "end"       // the stream ends
+	Revoked   = "revoked"   // the subscriber may not observe devices any more
 )
 
 // Head is what all events have.
@@ -74,7 +76,14 @@ type LinkChange struct {
 	Link string `json:"link"`
 }
 
-// Sign is a heartbeat, or the end of a stream that does not keep up.
+// Loss says that the subscriber may not observe devices any more.
+type Loss struct {
+	Head
+	Devices []string `json:"devices" nullable:"false" doc:"The devices. What you know of their calls does not hold any more."`
+	Reason  string   `json:"reason" doc:"Why, in words for people."`
+}
+
+// Sign is a heartbeat, or the end of a stream.
 type Sign struct {
 	Head
 	Reason string `json:"reason,omitempty"`

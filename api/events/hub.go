@@ -151,8 +151,13 @@ func (h *hub) leave(s *Subscription) {
 
 // end wakes all subscriptions: no event will come.
 func (h *hub) end(log *slog.Logger) {
-	h.mu.Lock()
 	h.over.Store(true)
+	h.wakeAll(log)
+}
+
+// wakeAll wakes all subscriptions that have caught up.
+func (h *hub) wakeAll(log *slog.Logger) {
+	h.mu.Lock()
 	subs := slices.Collect(maps.Keys(h.all))
 	h.mu.Unlock()
 	for _, s := range subs {

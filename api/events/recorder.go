@@ -50,6 +50,7 @@ type Recorder struct {
 	listing  bool                      // the links are being asked
 	segments map[string]func(*uacsta.Message)
 	links    map[string]proxy.LinkStatus
+	rights   proxy.Rights // of the session: they change with the rules
 	looks    *time.Ticker
 	every    time.Duration // its interval
 	kept     keeper
@@ -181,8 +182,13 @@ func (e ear) Closed(reason error) {
 	})
 }
 
-// look compares the links with what they were, and opens the session once a link is up.
+// look compares the links with what they were, and opens the session once a link is up. After a change of the rules it
+// wakes all subscriptions.
 func (r *Recorder) look() {
+	if r.session != nil && r.session.Rights() != r.rights {
+		r.rights = r.session.Rights()
+		r.hub.wakeAll(r.log)
+	}
 	now, up := map[string]proxy.LinkStatus{}, false
 	var risen bool
 	for _, l := range r.cfg.Proxy.Status().Links {

@@ -193,11 +193,16 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// Only who may observe a device gets its events, by what holds at that moment.
+// Only who may observe a device gets its events, by what holds at that moment. Who loses a device is told; who gains one
+// gets its calls.
 func TestRights(t *testing.T) {
 	w := newWorld(t, "")
-	var may atomic.Bool
-	s := w.subscribe(Wish{Patterns: []string{"10?"}, May: func(device string) bool { return device == "100" || may.Load() }})
+	var rights atomic.Pointer[right]
+	only := func(devices ...string) {
+		rights.Store(&right{func(device string) bool { return slices.Contains(devices, device) }})
+	}
+	only("100")
+	s := w.subscribe(Wish{Patterns: []string{"10?"}, Snapshot: true, Rights: func() Rights { return rights.Load() }})
 	s.until(Ready, "")
 	wait.For(t, "all devices are watched", func() bool { return w.recorder.Status().Watched == 5 })
 	all := w.subscribe(Wish{Patterns: []string{"*"}})
@@ -209,10 +214,26 @@ func TestRights(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
-	may.Store(true)
-	call = w.call("100", "101").CallID
-	w.clear(call, "100")
-	s.until("delivered", "101")
+	call = w.call("103", "101").CallID
+	all.until("delivered", "101")
+	only("100", "101", "102")
+	got := s.until(Snapshot, "101")
+	if calls := got[len(got)-1].Calls; len(calls) != 1 || calls[0].Call != call {
+		t.Errorf("%+v", got)
+	}
+	w.answer(call, "101")
+	s.until("established", "101")
+	only("100", "103") // 103 has a call, too
+	got = []seen{s.next(), s.next()}
+	if !slices.Equal(lines(got), []string{"revoked", "snapshot 103"}) || !slices.Equal(got[0].Devices, []string{"101", "102"}) || got[0].Reason == "" {
+		t.Errorf("%+v", got)
+	}
+	w.clear(call, "103")
+	for _, e := range s.until("connectionCleared", "103") {
+		if e.Device == "101" {
+			t.Errorf("%+v", e)
+		}
+	}
 }
 
 // A subscriber asks for types and links.
@@ -406,7 +427,7 @@ func TestChange(t *testing.T) {
 	w.call("103", "102")
 	wait.For(t, "the calls", func() bool { calls, _ := w.recorder.CallsOf(t.Context(), "102"); return len(calls) == 1 })
 	wake := make(chan struct{}, 1)
-	sub, err := w.recorder.Prepare(t.Context(), Wish{Devices: []string{"101", "102"}, Snapshot: true, May: before.want.May, Wake: func() {
+	sub, err := w.recorder.Prepare(t.Context(), Wish{Devices: []string{"101", "102"}, Snapshot: true, Rights: before.want.Rights, Wake: func() {
 		select {
 		case wake <- struct{}{}:
 		default:
@@ -450,9 +471,17 @@ func TestGapInTheMiddle(t *testing.T) {
 	}
 	wait.For(t, "all events, of which some are dropped", func() bool {
 		first, to := w.log.Bounds()
+		w.recorder.hub.mu.Lock()
+		defer w.recorder.hub.mu.Unlock()
+		if w.recorder.hub.at != to {
+			return false
+		}
 		newest, _, _ := w.log.Read(to-1, 1)
 		return first > behind.at+1 && len(newest) == 1 && bytes.Contains(newest[0].Data, []byte(`"call":"`+last+`"`)) && bytes.Contains(newest[0].Data, []byte(`"state":"null"`))
 	})
+	caught.mu.Lock()
+	caught.waiting, caught.octets = nil, 0
+	caught.mu.Unlock()
 	caught.lacks() // as the hub does when the log drops events before it has read them
 	for _, s := range []*reader{caught, behind} {
 		all := s.until(Snapshot, "101")

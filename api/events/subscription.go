@@ -22,10 +22,16 @@ type Wish struct {
 	Link     string            // "": all
 	After    *uint64           // the number of the last event that it has; nil: it begins now
 	Snapshot bool              // it begins with the calls that there are, and gets them again if events are missing. With After, only then
-	// May reports whether it may observe a device. It is called before each delivery.
-	May func(device string) bool
+	// Rights returns what it may observe now. It is called before each delivery.
+	Rights func() Rights
 	// Wake is called when there is something to read, after Next returned nothing. It must not block.
 	Wake func()
+}
+
+// Rights is what a subscriber may observe by the rules of one moment. They are equal (==) until the rules change.
+type Rights interface {
+	// MayObserve reports whether it may observe a device, by its canonical number.
+	MayObserve(device string) bool
 }
 
 // Event is an event as a subscriber gets it.
@@ -47,6 +53,7 @@ type Subscription struct {
 	first  []Event // to be delivered before all others
 	caught bool    // new events come to waiting
 	due    *look   // its snapshots are to be delivered, before the events that follow it
+	rights Rights
 
 	from uint64 // new events are those after this; guarded by the hub
 
@@ -94,7 +101,7 @@ func (r *Recorder) Prepare(ctx context.Context, want Wish) (*Subscription, error
 		release()
 		return nil, ctx.Err()
 	}
-	s := &Subscription{recorder: r, want: want, release: release, asleep: true}
+	s := &Subscription{recorder: r, want: want, release: release, rights: want.Rights(), asleep: true}
 	if len(want.Devices) > fewDevices {
 		s.devices = map[string]bool{}
 		for _, device := range want.Devices {
@@ -149,6 +156,7 @@ func (s *Subscription) Begin(ctx context.Context, before *Subscription) error {
 type look struct {
 	at       uint64 // the last event that the books have
 	pictures []picture
+	devices  []string
 	waiting  []string // that are not live, as the subscriber writes them
 }
 
@@ -164,8 +172,11 @@ func (s *Subscription) look(ctx context.Context, all bool) (*look, error) {
 	var err error
 	l.at, err = s.recorder.picture(ctx, func(w *watch) {
 		named := s.names(w.device)
+		if !named && !s.matches(w.device) {
+			return
+		}
+		l.devices = append(l.devices, w.device)
 		switch {
-		case !named && !s.matches(w.device):
 		case w.state != live && named:
 			l.waiting = append(l.waiting, s.spell(w.device))
 		case w.state != live && len(w.calls) == 0: // a snapshot follows when the book is complete
@@ -182,7 +193,7 @@ func (s *Subscription) look(ctx context.Context, all bool) (*look, error) {
 func (s *Subscription) snapshots() {
 	s.at = max(s.at, s.due.at)
 	for _, p := range s.due.pictures {
-		if s.want.May(p.device) {
+		if s.rights.MayObserve(p.device) {
 			s.first = append(s.first, s.own(Snapshot, func(h Head) any { return Calls{h, s.spell(p.device), p.link, s.spellCalls(p.calls)} }))
 		}
 	}
@@ -226,6 +237,9 @@ func (r *Recorder) CallsOf(ctx context.Context, device string) (calls []Call, ok
 // subscriber waits for Wake. Streams of one client that catch up take turns, a step of readAtOnce events of the log
 // each. The error is ErrSlow or ErrClosed.
 func (s *Subscription) Next(most int) ([]Event, error) {
+	if err := s.review(); err != nil {
+		return nil, err
+	}
 	for {
 		if n := min(most, len(s.first)); n > 0 {
 			events := s.first[:n:n]
@@ -406,7 +420,7 @@ func (s *Subscription) matches(device string) bool {
 
 // appendEvent appends an event, if the subscriber may get it.
 func (s *Subscription) appendEvent(events []Event, e eventlog.Entry) []Event {
-	if e.Device != "" && !s.want.May(e.Device) {
+	if e.Device != "" && !s.rights.MayObserve(e.Device) {
 		return events
 	}
 	return append(events, Event{Seq: e.Seq, Type: e.Kind, Data: s.written(e)})
@@ -435,6 +449,11 @@ func (s *Subscription) Heartbeat() Event {
 // Slow returns the last event of a stream that ended with ErrSlow.
 func (s *Subscription) Slow() Event {
 	return s.own(Slow, func(h Head) any { return Sign{h, ErrSlow.Error()} })
+}
+
+// End returns the last event of a stream that ends for a reason.
+func (s *Subscription) End(reason string) Event {
+	return s.own(End, func(h Head) any { return Sign{h, reason} })
 }
 
 // Close ends the stream. Wake may be called once more.

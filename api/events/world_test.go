@@ -170,6 +170,14 @@ func (w *world) clear(call, device string) {
 	w.ask(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(call, device)})
 }
 
+// right is the rights of a test. Each is of other rules.
+type right struct{ may func(device string) bool }
+
+// MayObserve implements Rights.
+func (r *right) MayObserve(device string) bool { return r.may(device) }
+
+var everything = &right{func(string) bool { return true }}
+
 // reader reads a subscription.
 type reader struct {
 	*Subscription
@@ -197,8 +205,8 @@ func (w *world) subscribe(want Wish) *reader {
 		default:
 		}
 	}
-	if want.May == nil {
-		want.May = func(string) bool { return true }
+	if want.Rights == nil {
+		want.Rights = func() Rights { return everything }
 	}
 	s, err := w.recorder.Subscribe(w.Context(), want)
 	if err != nil {

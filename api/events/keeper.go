@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -14,8 +15,8 @@ import (
 
 // kept is what the recorder remembers in the log's file: what it watches. After a restart it goes on at once.
 type kept struct {
-	Devices  []string `json:"devices"`
-	Patterns []string `json:"patterns"`
+	Devices []string            `json:"devices"`
+	Wanted  map[string][]string `json:"wanted"` // by pattern: the clients; "": the configuration
 }
 
 // Where it is in the file.
@@ -72,7 +73,6 @@ func (k *keeper) write(log *eventlog.Log, l *slog.Logger) {
 		return
 	}
 	slices.Sort(v.Devices)
-	slices.Sort(v.Patterns)
 	data, err := json.Marshal(v)
 	if err == nil {
 		err = log.Put(bucket, keptValue, data)
@@ -84,14 +84,14 @@ func (k *keeper) write(log *eventlog.Log, l *slog.Logger) {
 
 // keep has what is watched written down.
 func (r *Recorder) keep() {
-	v := kept{Devices: []string{}, Patterns: []string{}}
+	v := kept{Devices: []string{}, Wanted: map[string][]string{}}
 	for device, w := range r.watches {
 		if w.wanted > 0 || !w.pattern && w.state != refused {
 			v.Devices = append(v.Devices, device)
 		}
 	}
-	for text := range r.patterns {
-		v.Patterns = append(v.Patterns, text)
+	for text, p := range r.patterns {
+		v.Wanted[text] = slices.Sorted(maps.Keys(p.by))
 	}
 	r.kept.put(v)
 }
@@ -110,12 +110,14 @@ func (r *Recorder) restore() {
 		r.gap("the proxy was not running")
 	}
 	for _, text := range r.cfg.Devices {
-		if p := r.matching(text); p != nil {
-			p.wanted++
+		if p := r.matching(text, ""); p != nil {
+			p.by[""].wanted++
 		}
 	}
-	for _, text := range v.Patterns {
-		r.matching(text)
+	for text, clients := range v.Wanted {
+		for _, who := range clients {
+			r.matching(text, who)
+		}
 	}
 	r.cover()
 	for _, device := range v.Devices {

@@ -48,6 +48,9 @@ type Recorder struct {
 	shares   map[string]map[string]int // those that clients want, by client and pattern: how often
 	listed   map[string]bool           // devices that the links have, if there are patterns
 	listing  bool                      // the links are being asked
+	sieve    sieve
+	ctx      context.Context //nolint:containedctx // of Run
+	group    sync.WaitGroup  // its goroutines
 	segments map[string]func(*uacsta.Message)
 	links    map[string]proxy.LinkStatus
 	rights   proxy.Rights // of the session: they change with the rules
@@ -88,14 +91,14 @@ const (
 
 // Run records until ctx ends. It is called once, before or after [proxy.Proxy.Run].
 func (r *Recorder) Run(ctx context.Context) {
-	var group sync.WaitGroup
 	defer close(r.over)
 	defer r.box.close()
-	defer group.Wait()
+	defer r.group.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	group.Go(func() { r.hub.run(ctx, r.log) })
-	group.Go(func() { r.kept.run(ctx, r.cfg.Events, r.log) })
+	r.ctx = ctx
+	r.group.Go(func() { r.hub.run(ctx, r.log) })
+	r.group.Go(func() { r.kept.run(ctx, r.cfg.Events, r.log) })
 	r.guard("beginning", r.restore)
 	list, idle := time.NewTicker(listInterval), time.NewTicker(idleInterval)
 	r.looks, r.every = time.NewTicker(lookInterval), lookInterval
@@ -183,11 +186,12 @@ func (e ear) Closed(reason error) {
 }
 
 // look compares the links with what they were, and opens the session once a link is up. After a change of the rules it
-// wakes all subscriptions.
+// wakes all subscriptions, and finds out again what is to be watched.
 func (r *Recorder) look() {
 	if r.session != nil && r.session.Rights() != r.rights {
 		r.rights = r.session.Rights()
 		r.hub.wakeAll(r.log)
+		r.apply()
 	}
 	now, up := map[string]proxy.LinkStatus{}, false
 	var risen bool

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/eventlog"
 	"github.com/tr87proxy/tr87proxy/internal/wait"
+	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -234,6 +235,45 @@ func TestRights(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
+}
+
+// A pattern has those devices watched that a client which wants it may observe, also after a change of the rules and a
+// restart.
+func TestWatchedByRights(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.db")
+	w := newWorld(t, path)
+	numbers := &policy.Numbers{Extensions: func(n string) bool { return len(n) == 3 }}
+	let := func(crm, bob string) {
+		w.proxy.SetRules(policy.FromGrants(numbers.Extensions, policy.Grant{Who: "crm", Control: []string{crm}}, policy.Grant{Who: "bob", Control: []string{bob}}), numbers)
+	}
+	watched := func() (devices []string) {
+		if err := w.recorder.do(t.Context(), func() {
+			for device, of := range w.recorder.watches {
+				if of.pattern {
+					devices = append(devices, device)
+				}
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(devices)
+		return devices
+	}
+	expect := func(want ...string) {
+		t.Helper()
+		wait.For(t, strings.Join(want, " and "), func() bool { return slices.Equal(watched(), want) })
+	}
+	let("101", "103")
+	s := w.subscribe(Wish{Who: "crm", Patterns: []string{"10?"}})
+	expect("101")
+	w.subscribe(Wish{Who: "bob", Patterns: []string{"10?"}})
+	expect("101", "103")
+	let("102", "103")
+	expect("102", "103")
+	s.Close()
+	w.stop()
+	w.start(path)
+	expect("102", "103")
 }
 
 // A subscriber asks for types and links.

@@ -4,18 +4,34 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"slices"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// pattern is a pattern of devices that is watched.
+// pattern is a pattern of devices that is watched, as far as those who want it may observe them.
 type pattern struct {
-	text   string
-	wanted int
-	left   time.Time // when it was last wanted
+	text string
+	by   map[string]*wanter // by client; "": the configuration
+}
+
+// wanter is a client that wants a pattern, or has wanted it.
+type wanter struct {
+	wanted int       // how often
+	left   time.Time // when it last did
+}
+
+// unwanted returns since when nobody wants the pattern, or false if somebody does.
+func (p *pattern) unwanted() (since time.Time, is bool) {
+	for _, w := range p.by {
+		if w.wanted > 0 {
+			return since, false
+		}
+		if w.left.After(since) {
+			since = w.left
+		}
+	}
+	return since, true
 }
 
 // maxPatterns is how many patterns are watched at a time.
@@ -53,8 +69,8 @@ func (r *Recorder) want(ctx context.Context, who string, devices, patterns []str
 				w.left = now
 			}
 			for _, p := range globs {
-				p.wanted--
-				p.left = now
+				p.by[who].wanted--
+				p.by[who].left = now
 				r.giveBack(who, p.text)
 			}
 			r.keep()
@@ -84,13 +100,13 @@ func (r *Recorder) want(ctx context.Context, who string, devices, patterns []str
 		for _, text := range patterns {
 			var p *pattern
 			if share := r.shares[who]; who == "" || share[text] > 0 || len(share) < MostPatterns {
-				p = r.matching(text)
+				p = r.matching(text, who)
 			}
 			if p == nil {
 				full = ErrFull
 				break
 			}
-			p.wanted++
+			p.by[who].wanted++
 			if r.shares[who] == nil {
 				r.shares[who] = map[string]int{}
 			}
@@ -123,17 +139,16 @@ func (r *Recorder) giveBack(who, text string) {
 	}
 }
 
-// matching returns a pattern, which cover begins to watch if it is new; nil if there are too many that somebody wants.
-func (r *Recorder) matching(text string) *pattern {
+// matching returns a pattern that a client wants, which cover begins to watch if it is new; nil if there are too many
+// that somebody wants.
+func (r *Recorder) matching(text, who string) *pattern {
 	p := r.patterns[text]
-	if p != nil {
-		return p
-	}
-	if len(r.patterns) >= maxPatterns {
+	if p == nil && len(r.patterns) >= maxPatterns {
 		var oldest *pattern
+		var when time.Time
 		for _, other := range r.patterns {
-			if other.wanted == 0 && (oldest == nil || other.left.Before(oldest.left)) {
-				oldest = other
+			if since, unwanted := other.unwanted(); unwanted && (oldest == nil || since.Before(when)) {
+				oldest, when = other, since
 			}
 		}
 		if oldest == nil {
@@ -142,12 +157,18 @@ func (r *Recorder) matching(text string) *pattern {
 		}
 		delete(r.patterns, oldest.text)
 	}
-	p = &pattern{text: text, left: time.Now()}
-	r.patterns[text], r.fresh = p, true
+	if p == nil {
+		p = &pattern{text: text, by: map[string]*wanter{}}
+		r.patterns[text] = p
+	}
+	if p.by[who] == nil {
+		p.by[who] = &wanter{left: time.Now()}
+		r.fresh = true
+	}
 	return p
 }
 
-// cover begins to watch what new patterns match.
+// cover begins to watch what new patterns match, for those who want them.
 func (r *Recorder) cover() {
 	if !r.fresh {
 		return
@@ -201,31 +222,12 @@ func (r *Recorder) list() {
 	})
 }
 
-// apply watches the listed devices that patterns match, and no longer, those that none does.
-func (r *Recorder) apply() {
-	patterns := slices.Collect(maps.Keys(r.patterns))
-	matched := map[string]bool{}
-	for device := range r.listed {
-		if policy.MatchDevice(patterns, device) {
-			matched[device] = true
-			if w := r.watching(device); w != nil {
-				w.pattern = true
-			}
-		}
-	}
-	now := time.Now()
-	for device, w := range r.watches {
-		if w.pattern && !matched[device] {
-			w.pattern, w.left = false, now
-		}
-	}
-}
-
 // expire ends what nobody has wanted for long.
 func (r *Recorder) expire() {
 	limit := time.Now().Add(-r.cfg.Age)
 	for text, p := range r.patterns {
-		if p.wanted == 0 && p.left.Before(limit) {
+		maps.DeleteFunc(p.by, func(_ string, w *wanter) bool { return w.wanted == 0 && w.left.Before(limit) })
+		if len(p.by) == 0 {
 			delete(r.patterns, text)
 		}
 	}

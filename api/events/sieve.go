@@ -1,0 +1,93 @@
+package events
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/policy"
+)
+
+// sieve finds out which listed devices are to be watched. With many devices and clients that takes a while, so it has a
+// goroutine of its own.
+type sieve struct {
+	busy  bool
+	again bool // something has changed since it began
+}
+
+// wish is what one client wants.
+type wish struct {
+	who      string
+	patterns []string
+}
+
+// apply watches the listed devices that patterns match, if a client that wants them may observe them, and no longer,
+// those of which that is not so. It does not wait for that.
+func (r *Recorder) apply() {
+	if r.sieve.busy {
+		r.sieve.again = true
+		return
+	}
+	wants := map[string]*wish{}
+	for text, p := range r.patterns {
+		for who := range p.by {
+			if wants[who] == nil {
+				wants[who] = &wish{who: who}
+			}
+			wants[who].patterns = append(wants[who].patterns, text)
+		}
+	}
+	wishes := make([]*wish, 0, len(wants))
+	for _, w := range wants {
+		wishes = append(wishes, w)
+	}
+	listed, ctx := r.listed, r.ctx
+	r.sieve = sieve{busy: true}
+	r.group.Go(func() {
+		var found map[string]bool
+		defer func() { r.box.post(func() { r.sieved(found) }) }()
+		defer share.Survive(r.log, "finding the devices to record", nil)
+		found = r.sift(ctx, listed, wishes)
+	})
+}
+
+// sift returns which devices are to be watched; nil if ctx ends before.
+func (r *Recorder) sift(ctx context.Context, listed map[string]bool, wishes []*wish) map[string]bool {
+	found := map[string]bool{}
+	for device := range listed {
+		if ctx.Err() != nil {
+			return nil
+		}
+		i := slices.IndexFunc(wishes, func(w *wish) bool {
+			return policy.MatchDevice(w.patterns, device) && (w.who == "" || r.cfg.Proxy.MayObserve(policy.Identity{Name: w.who}, r.cfg.Front, device))
+		})
+		if i >= 0 {
+			found[device] = true
+			wishes[0], wishes[i] = wishes[i], wishes[0] // it may want the others, too
+		}
+	}
+	return found
+}
+
+// sieved takes over what was found; nil: nothing was.
+func (r *Recorder) sieved(found map[string]bool) {
+	again := r.sieve.again
+	r.sieve = sieve{}
+	if found != nil {
+		for device := range found {
+			if w := r.watching(device); w != nil {
+				w.pattern = true
+			}
+		}
+		now := time.Now()
+		for device, w := range r.watches {
+			if w.pattern && !found[device] {
+				w.pattern, w.left = false, now
+			}
+		}
+	}
+	if again {
+		r.apply()
+	}
+}

@@ -1,7 +1,6 @@
 package events
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,13 +10,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/internal/eventlog"
 	"github.com/tr87proxy/tr87proxy/internal/wait"
-	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -194,88 +190,6 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// Only who may observe a device gets its events, by what holds at that moment. Who loses a device is told; who gains one
-// gets its calls.
-func TestRights(t *testing.T) {
-	w := newWorld(t, "")
-	var rights atomic.Pointer[right]
-	only := func(devices ...string) {
-		rights.Store(&right{func(device string) bool { return slices.Contains(devices, device) }})
-	}
-	only("100")
-	s := w.subscribe(Wish{Patterns: []string{"10?"}, Snapshot: true, Rights: func() Rights { return rights.Load() }})
-	s.until(Ready, "")
-	wait.For(t, "all devices are watched", func() bool { return w.recorder.Status().Watched == 5 })
-	all := w.subscribe(Wish{Patterns: []string{"*"}})
-	call := w.call("100", "101").CallID
-	w.clear(call, "100")
-	all.until("connectionCleared", "101")
-	for _, e := range s.until("connectionCleared", "100") {
-		if e.Device == "101" {
-			t.Errorf("%+v", e)
-		}
-	}
-	call = w.call("103", "101").CallID
-	all.until("delivered", "101")
-	only("100", "101", "102")
-	got := s.until(Snapshot, "101")
-	if calls := got[len(got)-1].Calls; len(calls) != 1 || calls[0].Call != call {
-		t.Errorf("%+v", got)
-	}
-	w.answer(call, "101")
-	s.until("established", "101")
-	only("100", "103") // 103 has a call, too
-	got = []seen{s.next(), s.next()}
-	if !slices.Equal(lines(got), []string{"revoked", "snapshot 103"}) || !slices.Equal(got[0].Devices, []string{"101", "102"}) || got[0].Reason == "" {
-		t.Errorf("%+v", got)
-	}
-	w.clear(call, "103")
-	for _, e := range s.until("connectionCleared", "103") {
-		if e.Device == "101" {
-			t.Errorf("%+v", e)
-		}
-	}
-}
-
-// A pattern has those devices watched that a client which wants it may observe, also after a change of the rules and a
-// restart.
-func TestWatchedByRights(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "events.db")
-	w := newWorld(t, path)
-	numbers := &policy.Numbers{Extensions: func(n string) bool { return len(n) == 3 }}
-	let := func(crm, bob string) {
-		w.proxy.SetRules(policy.FromGrants(numbers.Extensions, policy.Grant{Who: "crm", Control: []string{crm}}, policy.Grant{Who: "bob", Control: []string{bob}}), numbers)
-	}
-	watched := func() (devices []string) {
-		if err := w.recorder.do(t.Context(), func() {
-			for device, of := range w.recorder.watches {
-				if of.pattern {
-					devices = append(devices, device)
-				}
-			}
-		}); err != nil {
-			t.Fatal(err)
-		}
-		slices.Sort(devices)
-		return devices
-	}
-	expect := func(want ...string) {
-		t.Helper()
-		wait.For(t, strings.Join(want, " and "), func() bool { return slices.Equal(watched(), want) })
-	}
-	let("101", "103")
-	s := w.subscribe(Wish{Who: "crm", Patterns: []string{"10?"}})
-	expect("101")
-	w.subscribe(Wish{Who: "bob", Patterns: []string{"10?"}})
-	expect("101", "103")
-	let("102", "103")
-	expect("102", "103")
-	s.Close()
-	w.stop()
-	w.start(path)
-	expect("102", "103")
-}
-
 // A subscriber asks for types and links.
 func TestFilter(t *testing.T) {
 	w := newWorld(t, "")
@@ -398,198 +312,6 @@ func TestGone(t *testing.T) {
 	all := s.until(Snapshot, "101")
 	if got := lines(all); !slices.Equal(got, []string{"gap", "ready", "snapshot 101"}) || all[0].From != "2" || all[0].To == "" || all[2].Calls[0].Call != call {
 		t.Errorf("%+v", all)
-	}
-}
-
-// devicesOf returns the devices of snapshots with and without calls.
-func devicesOf(all []seen) (busy, idle []string) {
-	for _, e := range all {
-		switch {
-		case e.Type == Snapshot && len(e.Calls) > 0:
-			busy = append(busy, e.Device)
-		case e.Type == Snapshot:
-			idle = append(idle, e.Device)
-		}
-	}
-	return busy, idle
-}
-
-// A stream begins with a snapshot of each device that is named, and of those that match a pattern and have calls. After
-// a gap there is one of each device: nobody must conclude from silence that a call has ended.
-func TestIdleSnapshots(t *testing.T) {
-	w := newWorld(t, "")
-	all := w.subscribe(Wish{Patterns: []string{"10?"}})
-	for range 5 {
-		all.until(Snapshot, "")
-	}
-	w.call("100", "101")
-	all.until("delivered", "101")
-	one := uint64(1)
-	for name, tt := range map[string]struct {
-		want       Wish
-		busy, idle []string
-	}{
-		"named":           {Wish{Devices: []string{"101", "102"}}, []string{"101"}, []string{"102"}},
-		"pattern":         {Wish{Patterns: []string{"10?"}, Devices: []string{"103"}}, []string{"100", "101"}, []string{"103"}},
-		"another link":    {Wish{Patterns: []string{"10?"}, Devices: []string{"103"}, Link: "other"}, nil, nil},
-		"gap":             {Wish{Patterns: []string{"10?"}, After: &one}, []string{"100", "101"}, []string{"102", "103", "104"}},
-		"gap, not others": {Wish{Patterns: []string{"10[1-3]"}, Devices: []string{"102"}, After: &one}, []string{"101"}, []string{"102", "103"}},
-	} {
-		tt.want.Snapshot = true
-		s := w.subscribe(tt.want)
-		var got []seen
-		if tt.want.After != nil {
-			if got = append(got, s.next()); got[0].Type != Gap {
-				t.Errorf("%s: %+v", name, got)
-			}
-		}
-		got = append(got, s.until(Ready, "")...)
-		for range len(tt.busy) + len(tt.idle) {
-			got = append(got, s.next())
-		}
-		if busy, idle := devicesOf(got); !slices.Equal(busy, tt.busy) || !slices.Equal(idle, tt.idle) {
-			t.Errorf("%s: %v with calls, %v without", name, busy, idle)
-		}
-		if events, err := s.Next(1); len(events) > 0 || err != nil {
-			t.Errorf("%s: and %d events, %v", name, len(events), err)
-		}
-		s.Close()
-	}
-}
-
-// A stream that takes the place of another one has the events of both between them, and the snapshots after these.
-func TestChange(t *testing.T) {
-	w := newWorld(t, "")
-	w.subscribe(Wish{Devices: []string{"102"}}).until(Ready, "") // 102 is recorded already
-	before := w.subscribe(Wish{Devices: []string{"101"}})
-	before.until(Ready, "")
-	call := w.call("100", "101").CallID
-	w.call("103", "102")
-	wait.For(t, "the calls", func() bool { calls, _ := w.recorder.CallsOf(t.Context(), "102"); return len(calls) == 1 })
-	wake := make(chan struct{}, 1)
-	sub, err := w.recorder.Prepare(t.Context(), Wish{Devices: []string{"101", "102"}, Snapshot: true, Rights: before.want.Rights, Wake: func() {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sub.Close()
-	if err := sub.Begin(t.Context(), before.Subscription); err != nil {
-		t.Fatal(err)
-	}
-	before.Close()
-	w.answer(call, "101")
-	s := &reader{Subscription: sub, t: t, wake: wake}
-	if got := lines(s.until("established", "101")); !slices.Equal(got, []string{
-		"ready", "delivered 101 100 101 alerting", "delivered 102 103 102 alerting", "snapshot 101", "snapshot 102", "established 101 100 101 connected",
-	}) {
-		t.Errorf("%q", got)
-	}
-}
-
-// What the log has lost while a stream was open is a gap; with snapshot, a snapshot of each device follows.
-func TestGapInTheMiddle(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "events.db")
-	w := newWorld(t, path)
-	w.stop()
-	w.limits.Entries = 10
-	w.start(path)
-	caught, behind := w.subscribe(Wish{Devices: []string{"101"}, Snapshot: true}), w.subscribe(Wish{Devices: []string{"101"}, Snapshot: true})
-	for _, s := range []*reader{caught, behind} {
-		s.until(Snapshot, "101")
-	}
-	if events, err := caught.Next(1); len(events) > 0 || err != nil || !caught.caught {
-		t.Fatal(events, err)
-	}
-	last := ""
-	for range 20 {
-		last = w.call("100", "101").CallID
-		w.clear(last, "100")
-	}
-	wait.For(t, "all events, of which some are dropped", func() bool {
-		first, to := w.log.Bounds()
-		w.recorder.hub.mu.Lock()
-		defer w.recorder.hub.mu.Unlock()
-		if w.recorder.hub.at != to {
-			return false
-		}
-		newest, _, _ := w.log.Read(to-1, 1)
-		return first > behind.at+1 && len(newest) == 1 && bytes.Contains(newest[0].Data, []byte(`"call":"`+last+`"`)) && bytes.Contains(newest[0].Data, []byte(`"state":"null"`))
-	})
-	caught.mu.Lock()
-	caught.waiting, caught.octets = nil, 0
-	caught.mu.Unlock()
-	caught.lacks() // as the hub does when the log drops events before it has read them
-	for _, s := range []*reader{caught, behind} {
-		all := s.until(Snapshot, "101")
-		if got := lines(all[len(all)-2:]); !slices.Equal(got, []string{"gap", "snapshot 101"}) || len(all[len(all)-1].Calls) > 0 || all[len(all)-2].From == "" {
-			t.Errorf("%q: %+v", got, all)
-		}
-	}
-	call := w.call("100", "101").CallID
-	for _, s := range []*reader{caught, behind} {
-		if e := s.until("delivered", "101"); e[len(e)-1].Call != call || len(e) > 1 {
-			t.Errorf("%+v", e)
-		}
-	}
-}
-
-// Streams of one client that catch up take turns, so others get theirs. One step reads a limited piece of the log, also
-// if nothing in it matches.
-func TestTurns(t *testing.T) {
-	w := newWorld(t, "")
-	if err := w.recorder.do(t.Context(), func() {}); err != nil { // it has begun
-		t.Fatal(err)
-	}
-	entries := make([]eventlog.Entry, 10*readAtOnce)
-	for i := range entries {
-		entries[i] = eventlog.Entry{Time: time.Now(), Device: "101", Kind: "held", Data: []byte(`{"type":"held","device":"101","link":"switch"}`)}
-	}
-	first := make(chan uint64, 1)
-	if err := w.log.Append(entries, func(n uint64, _ error) { first <- n }); err != nil {
-		t.Fatal(err)
-	}
-	zero := uint64(0)
-	_ = wait.Next(t, first, "the commit")
-	of := func(who string) *reader {
-		s := w.subscribe(Wish{Who: who, Devices: []string{"101"}, Link: "nowhere", After: &zero})
-		s.until(Ready, "")
-		return s
-	}
-	step := func(s *reader) (steps uint64) {
-		t.Helper()
-		before := w.recorder.steps.Load()
-		if events, err := s.Next(10); len(events) > 0 || err != nil {
-			t.Fatal(events, err)
-		}
-		return w.recorder.steps.Load() - before
-	}
-	a, b, other := of("crm"), of("crm"), of("bob")
-	if n := step(a); n != 1 {
-		t.Errorf("%d steps at a time", n)
-	}
-	wait.Next(t, a.wake, "going on")
-	w.recorder.turns.take(a.Subscription) // it is reading
-	if n, m := step(b), step(other); n != 0 || m != 1 {
-		t.Errorf("%d steps of the same client, %d of another", n, m)
-	}
-	w.recorder.turns.give(a.Subscription)
-	wait.Next(t, b.wake, "its turn")
-	if n := step(b); n != 1 {
-		t.Errorf("%d steps", n)
-	}
-	w.recorder.turns.take(a.Subscription)
-	step(b)
-	a.Close() // passes the turn on
-	wait.Next(t, b.wake, "its turn")
-	for !b.caught {
-		step(b)
-	}
-	if len(w.recorder.turns.of) > 0 {
-		t.Errorf("%v", w.recorder.turns.of)
 	}
 }
 

@@ -49,8 +49,8 @@ var explanations = map[string]string{
 	"invalid":       "The request can be read, but a member is missing, unknown, or has a value that the service does not take. The detail says which.",
 	"too-many":      "A limit of the configuration is exceeded, or the rate of a rule. Try again after the time that Retry-After gives.",
 	"not-supported": "The switch does not support this service, or not for this device. \"can\" of a device lists what it supports.",
-	"unavailable":   "The link to the switch is down, or the proxy is stopping. Try again after the time that Retry-After gives.",
-	"timeout":       "The switch has not responded in time. It may still have carried out the request: look at the calls of the device before you repeat it.",
+	"unavailable":   "The link to the switch is down, or the proxy is stopping; nothing was sent to the switch. Try again after the time that Retry-After gives.",
+	"timeout":       "The switch has not responded in time, or its link went down before it did. It may have carried out the request, or still do so: look at the calls of the device before you repeat it.",
 }
 
 // astray answers requests to paths that there are not.

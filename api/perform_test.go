@@ -44,7 +44,8 @@ func TestDryRunPlacesNoCall(t *testing.T) {
 	}
 }
 
-// The link goes down while a request is out: 503. It stays down: 503 that says since when. It does not respond: 504.
+// The link goes down while a request is out, or it does not respond: 504, for the switch may have carried the request out, and
+// the key is kept. It stays down: 503 that says since when.
 func TestLinkDownMeanwhile(t *testing.T) {
 	o := newOffice(t, func(s *Settings) { s.RequestTimeout = 300 * time.Millisecond })
 	s := o.slowly()
@@ -54,11 +55,17 @@ func TestLinkDownMeanwhile(t *testing.T) {
 	wait.Next(t, s.seen, "the request")
 	o.server.settings.RequestTimeout = time.Minute
 	out := make(chan *httptest.ResponseRecorder, 1)
-	go func() { out <- o.post(t.Context(), "/v1/devices/200/calls", "application/json", `{"to":"101"}`) }()
+	keyed := func() *httptest.ResponseRecorder {
+		return o.post(t.Context(), "/v1/devices/200/calls", "application/json", `{"to":"101"}`, "Idempotency-Key", "k")
+	}
+	go func() { out <- keyed() }()
 	wait.Next(t, s.seen, "the request")
 	s.lose <- io.EOF
-	if w := wait.Next(t, out, "the response"); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+	if w := wait.Next(t, out, "the response"); w.Code != http.StatusGatewayTimeout || w.Header().Get("Retry-After") != "" || !strings.Contains(w.Body.String(), "/problems/timeout") {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := keyed(); w.Code != http.StatusGatewayTimeout || w.Header().Get("Idempotency-Replayed") == "" {
+		t.Errorf("again: %d %s", w.Code, w.Body)
 	}
 	wait.For(t, "the end of the link", func() bool {
 		w := o.post(t.Context(), "/v1/devices/200/calls", "application/json", `{"to":"101"}`)

@@ -110,6 +110,9 @@ func failure(status int, message string, errs ...error) huma.StatusError {
 	return p
 }
 
+// unsure is what there is to say of a request that was sent and has no response.
+const unsure = "the switch has not responded in time, or its link went down before it did; it may have carried out the request, or still do so"
+
 var errStopping = errors.New("the proxy is stopping")
 
 // explained converts an error into a problem.
@@ -122,7 +125,7 @@ func explained(err error) *Problem {
 	case errors.As(err, &refusal):
 		return ofCSTA(refusal)
 	case errors.Is(err, context.DeadlineExceeded):
-		return problem(http.StatusGatewayTimeout, "the switch has not responded in time; it may still carry out the request")
+		return problem(http.StatusGatewayTimeout, unsure)
 	case errors.Is(err, context.Canceled):
 		return problem(http.StatusServiceUnavailable, "the request was given up")
 	case errors.Is(err, policy.ErrNumber):
@@ -156,6 +159,10 @@ var statuses = map[string]int{
 func ofCSTA(e *uacsta.Error) *Problem {
 	status := statuses[e.Value]
 	switch {
+	case e.Unsure:
+		p := problem(http.StatusGatewayTimeout, unsure)
+		p.CSTA = &Refusal{Category: string(e.Category), Value: e.Value}
+		return p
 	case status != 0:
 	case strings.HasPrefix(e.Value, "privilegeViolation"), e.Category == uacsta.Security:
 		status = http.StatusForbidden

@@ -49,10 +49,12 @@ type Upcalls interface {
 // other error unchanged.
 func Refusal(err error) error {
 	switch {
+	case errors.Is(err, gate.ErrCut):
+		return errCut
 	case errors.Is(err, gate.ErrClosed):
 		return errLinkDown
 	case errors.Is(err, gate.ErrTimeout):
-		return uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)
+		return &uacsta.Error{Category: uacsta.SystemResourceAvailability, Value: uacsta.Generic, Unsure: true}
 	case errors.Is(err, gate.ErrTooManyWaiting):
 		return uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded)
 	case errors.Is(err, gate.ErrSlow):
@@ -169,6 +171,9 @@ func (t *managedLink) stopMonitors(which func(*monitor) bool) {
 var errCall = uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
 
 var errLinkDown = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
+
+// errCut is errLinkDown for a request that was sent before: the switch may have carried it out.
+var errCut = &uacsta.Error{Category: uacsta.SystemResourceAvailability, Value: uacsta.ResourceOutOfService, Unsure: true}
 
 // supervise runs the link again and again until ctx ends.
 func (t *managedLink) supervise(ctx context.Context) {

@@ -374,9 +374,9 @@ func (t *turns) quiet(ctx context.Context) error {
 func (t *turns) close() {
 	t.mu.Lock()
 	t.closed = true
-	var all []*question
+	var sent, waiting []*question
 	for _, l := range t.lines {
-		all = append(append(all, l.sent...), l.waiting...)
+		sent, waiting = append(sent, l.sent...), append(waiting, l.waiting...)
 		l.sent, l.waiting, l.queued = nil, nil, false
 	}
 	clear(t.lines)
@@ -384,7 +384,14 @@ func (t *turns) close() {
 	t.next = nil
 	t.calmDown()
 	t.mu.Unlock()
-	for _, q := range all {
+	for _, q := range sent {
+		if q.noRoom != nil {
+			q.refuse(errLinkDown) // which the switch has refused
+		} else {
+			q.refuse(errCut)
+		}
+	}
+	for _, q := range waiting {
 		if q.limit != nil {
 			q.limit.Stop()
 		}

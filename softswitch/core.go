@@ -73,7 +73,7 @@ func (s *Switch) end() {
 	clear(s.registrations)
 	clear(s.dialogues)
 	for a := range s.core.awaited {
-		s.core.outbox.Post(func() { a.reply(nil, proxy.Refusal(gate.ErrClosed)) })
+		s.core.outbox.Post(func() { a.reply(nil, proxy.Refusal(gate.ErrCut)) })
 	}
 	clear(s.core.awaited)
 	s.mu.Unlock()

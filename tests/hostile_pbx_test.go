@@ -17,6 +17,8 @@ import (
 type hostilePBX struct {
 	t       *testing.T
 	address string
+	stop    func() // ends it
+	cuts    string // the request at which it closes the connection instead of a response; "": none
 
 	mu      sync.Mutex
 	conn    *xmlClient     // that the proxy has opened
@@ -42,7 +44,8 @@ func newHostilePBX(t *testing.T) *hostilePBX {
 			h.serve(dialXML(t, conn, nil))
 		}
 	}()
-	t.Cleanup(func() { _ = l.Close(); h.drop(); <-done })
+	h.stop = sync.OnceFunc(func() { _ = l.Close(); h.drop(); <-done })
+	t.Cleanup(h.stop)
 	return h
 }
 
@@ -86,7 +89,10 @@ func (h *hostilePBX) serve(c *xmlClient) {
 			return
 		}
 		h.mu.Lock()
-		if res := h.answer(m); res != "" {
+		if h.cuts != "" && m.Name() == h.cuts {
+			h.asked[m.Name()]++
+			_ = c.conn.Close()
+		} else if res := h.answer(m); res != "" {
 			n, _ := strconv.Atoi(id)
 			c.write(n, res)
 		}

@@ -116,6 +116,7 @@ type Error struct {
 	Category Category
 	Value    string
 	Detail   string // for logs; not sent
+	Unsure   bool   // the request may have been carried out all the same: it got no response; not sent
 }
 
 // Refuse returns an Error.
@@ -159,7 +160,7 @@ func (e *Error) Message(edition Edition) *Message {
 	root := &etree.Element{Tag: NameCSTAErrorCode}
 	root.Attr = []etree.Attr{{Key: "xmlns", Value: edition.Namespace()}}
 	e.encode(root)
-	return &Message{root: root}
+	return &Message{root: root, unsure: e.Unsure}
 }
 
 // ErrorMessage returns the CSTAErrorCode message for any error: that of an [Error], or else
@@ -179,6 +180,7 @@ func (m *Message) Err() *Error {
 	}
 	refusal := &Error{}
 	_ = refusal.decode(m.root) // never fails
+	refusal.Unsure = m.unsure
 	return refusal
 }
 

@@ -11,7 +11,8 @@ import (
 // and Encode return no other form, so what is decided on, logged, carried out and forwarded is the
 // same. A Message is not safe for concurrent changes; Clone it if two goroutines need it.
 type Message struct {
-	root *etree.Element
+	root   *etree.Element
+	unsure bool // Error.Unsure, of an error message that was not parsed
 }
 
 // Kind is the kind of a message. The name of its root decides (ECMA-323).
@@ -166,7 +167,7 @@ func size(e *etree.Element) int {
 }
 
 // Clone returns a deep copy.
-func (m *Message) Clone() *Message { return &Message{root: m.root.Copy()} }
+func (m *Message) Clone() *Message { return &Message{root: m.root.Copy(), unsure: m.unsure} }
 
 // CrossRef returns the monitorCrossRefID, or "".
 func (m *Message) CrossRef() string {

@@ -36,7 +36,7 @@ type Command[C any] struct {
 
 // NewCommands returns a connection to a peer that accepts at most window commands before
 // replying; 0 means any number. fail is called once for each command without reply, with
-// [ErrClosed]. Nothing is sent before Serve runs.
+// [ErrClosed], or [ErrCut] once it was sent. Nothing is sent before Serve runs.
 func NewCommands[C any](nc net.Conn, cfg Limits, window int, fail func(C, error)) *Commands[C] {
 	cfg.SetDefaults()
 	c := &Commands[C]{window: window, fail: fail}
@@ -149,8 +149,12 @@ func (c *Commands[C]) overdue(now time.Time) {
 func (c *Commands[C]) abandon() {
 	for c.Waiting() > 0 {
 		c.mu.Lock()
+		why := ErrClosed
+		if c.sent > 0 {
+			why = ErrCut
+		}
 		command := c.pop()
 		c.mu.Unlock()
-		c.fail(command, ErrClosed)
+		c.fail(command, why)
 	}
 }

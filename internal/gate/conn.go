@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -18,6 +19,8 @@ var (
 	ErrTimeout        = errors.New("no response in time")
 	ErrTooManyWaiting = errors.New("too many requests without response")
 	ErrSlow           = errors.New("peer too slow: send queue full")
+	// ErrCut is an ErrClosed of a request that may have reached the peer.
+	ErrCut = fmt.Errorf("%w before the response", ErrClosed)
 )
 
 // Limits configures a [Conn]. Zero fields take the defaults in the comments.
@@ -88,7 +91,7 @@ type requests interface {
 	nextDue() time.Time
 	// overdue handles the requests that have timed out.
 	overdue(now time.Time)
-	// abandon fails all requests with ErrClosed. No request is added after that.
+	// abandon fails all requests with ErrClosed, or ErrCut. No request is added after that.
 	abandon()
 }
 

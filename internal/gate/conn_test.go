@@ -133,7 +133,7 @@ func TestReplies(t *testing.T) {
 		}
 		l.replies("1")
 		_ = l.peer.Close()
-		l.over("EOF", "a: 1", "b: "+ErrClosed.Error(), "c: "+ErrClosed.Error())
+		l.over("EOF", "a: 1", "b: "+ErrCut.Error(), "c: "+ErrCut.Error())
 		if err := l.give("d", time.Second); !errors.Is(err, ErrClosed) {
 			t.Error(err)
 		}
@@ -150,7 +150,7 @@ func TestNoReply(t *testing.T) {
 		time.Sleep(time.Minute)
 		l.replies("1")
 		l.hears("quick")
-		l.over("quick: "+ErrTimeout.Error(), "slow: 1", "quick: "+ErrClosed.Error())
+		l.over("quick: "+ErrTimeout.Error(), "slow: 1", "quick: "+ErrCut.Error())
 		if took := time.Since(begun); took != time.Minute+time.Second {
 			t.Error(took)
 		}
@@ -166,7 +166,7 @@ func TestNoReply(t *testing.T) {
 			l.Wait(time.Second)
 		}
 		l.replies("1")
-		l.over("next: "+ErrTimeout.Error(), "list: 1", "next: "+ErrClosed.Error())
+		l.over("next: "+ErrTimeout.Error(), "list: 1", "next: "+ErrCut.Error())
 		if took := time.Since(begun); took != 7*time.Second/2 {
 			t.Error(took)
 		}
@@ -185,8 +185,8 @@ func TestTooManyCommands(t *testing.T) {
 			t.Error(err)
 		}
 		l.Close(nil)
-		closed := ": " + ErrClosed.Error()
-		l.over(ErrClosed.Error(), "a"+closed, "b"+closed, "c"+closed)
+		cut := ": " + ErrCut.Error()
+		l.over(ErrClosed.Error(), "a"+cut, "b"+cut, "c"+cut)
 	})
 	onLine(t, Limits{QueueOctets: 4}, 0, func(l *lineOf) {
 		l.must("long", time.Second)
@@ -201,7 +201,7 @@ func TestTooManyCommands(t *testing.T) {
 	})
 	onLine(t, Limits{WriteTime: time.Second}, 0, func(l *lineOf) {
 		l.must("a", time.Hour)
-		l.over("timeout", "a: "+ErrClosed.Error())
+		l.over("timeout", "a: "+ErrCut.Error())
 	})
 }
 
@@ -249,7 +249,7 @@ func TestProbeAmongCommands(t *testing.T) {
 
 // A panic closes only that connection and is logged with its stack; other callbacks still run.
 func TestPanics(t *testing.T) {
-	closed := ": " + ErrClosed.Error()
+	cut := ": " + ErrCut.Error()
 	var log bytes.Buffer
 	cfg := Limits{Log: slog.New(slog.NewTextHandler(&log, nil))}
 	onLine(t, cfg, 0, func(l *lineOf) { // where it reads
@@ -258,14 +258,14 @@ func TestPanics(t *testing.T) {
 		l.hears("a")
 		l.hears("b")
 		l.replies("panic")
-		l.over("panic", "a: panic", "b"+closed)
+		l.over("panic", "a: panic", "b"+cut)
 	})
 	onLine(t, cfg, 0, func(l *lineOf) { // panics in the callback for the end
 		for _, c := range []string{"a", "panic", "panic", "b"} {
 			l.must(c, time.Second)
 		}
 		l.Close(io.EOF)
-		l.over("EOF", "a"+closed, "panic"+closed, "panic"+closed, "b"+closed)
+		l.over("EOF", "a"+cut, "panic"+cut, "panic"+cut, "b"+cut)
 	})
 	if n := strings.Count(log.String(), "msg=panic"); n != 3 || !strings.Contains(log.String(), "conn_test.go") {
 		t.Errorf("the log tells of %d panics: %s", n, log.String())
@@ -326,7 +326,7 @@ func TestTimeouts(t *testing.T) {
 			t.Error("one is left")
 		}
 		ask("fifth")
-		want := []string{"2s second! <nil>", "3s first " + ErrTimeout.Error(), "4s third " + ErrTimeout.Error(), "1h0m2s fourth " + ErrClosed.Error(), "1h0m2s fifth " + ErrClosed.Error()}
+		want := []string{"2s second! <nil>", "3s first " + ErrTimeout.Error(), "4s third " + ErrTimeout.Error(), "1h0m2s fourth " + ErrCut.Error(), "1h0m2s fifth " + ErrClosed.Error()}
 		if !slices.Equal(told, want) {
 			t.Errorf("%q, not %q", told, want)
 		}

@@ -250,7 +250,7 @@ func (p *Peer[A]) overdue(now time.Time) {
 }
 
 // abandon implements requests.
-func (p *Peer[A]) abandon() { p.failAll(ErrClosed, func(*waiting[A]) bool { return true }) }
+func (p *Peer[A]) abandon() { p.failAll(ErrCut, func(*waiting[A]) bool { return true }) }
 
 // failAll fails requests, starting with the oldest, as long as such holds.
 func (p *Peer[A]) failAll(why error, such func(*waiting[A]) bool) {

@@ -77,7 +77,7 @@ func (s *Server) csta(ctx context.Context, in *WithBody, xml bool) ([]byte, erro
 		return nil, problem(http.StatusUnprocessableEntity, "%s is no request", req.Name())
 	}
 	if in.DryRun {
-		return json.Marshal(outlook(c, req))
+		return json.Marshal(s.outlook(ctx, c, req))
 	}
 	if err := c.alone(req); err != nil {
 		return nil, err

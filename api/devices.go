@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -321,20 +320,3 @@ func (c *client) kind(ctx context.Context, d *Device) error {
 
 // errUnasked is why a device is not asked.
 var errUnasked = errors.New("the device does not support the service, or the client may not use it")
-
-// explain converts an error about a device into a problem, with what the core knows about the device.
-func (s *Server) explain(ctx context.Context, device string, err error) error {
-	p := explained(err)
-	p.Device = device
-	if p.Status != http.StatusServiceUnavailable || device == "" {
-		return p
-	}
-	if v, viewed := clientOf(ctx).session.View(device); viewed == nil && !v.Link.Up {
-		p.Detail = "link " + v.Link.Name + " is down since " + v.Link.Since.UTC().Format(time.RFC3339)
-		if v.Link.Since.IsZero() {
-			p.Detail = "link " + v.Link.Name + " has not come up yet"
-		}
-		p.retry = 5 * time.Second
-	}
-	return p
-}

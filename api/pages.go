@@ -42,7 +42,7 @@ func (s *Server) describePages() {
 var explanations = map[string]string{
 	"bad-request":   "The proxy cannot read the request: it is no JSON, or has another type than the path takes. The detail says where.",
 	"unauthorized":  "The request does not say who sends it, or its token or password is not valid. Send Authorization: Bearer TOKEN (tr87proxy tokens add), or Basic with an account.",
-	"forbidden":     "No rule or grant of the configuration lets this identity do this with this device, or send calls there. The problem names the rule that refuses it; tr87proxy policy explain shows how the configuration decides.",
+	"forbidden":     "No rule or grant of the configuration lets this identity do this with this device, or send calls there. The problem names the rule that refuses it; tr87proxy policy explain --front api --as NAME SERVICE DEVICE DESTINATION, at the proxy, shows how its configuration decides.",
 	"not-found":     "There is no such path, device, call or destination. GET /v1/devices lists the devices that you may observe.",
 	"conflict":      "The service is not possible in the state in which the call is. The problem says the state, and what is possible.",
 	"too-large":     "A request has at most 64 KiB.",

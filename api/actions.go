@@ -155,3 +155,14 @@ func actionsOf(services []string) []string {
 	}
 	return list
 }
+
+// Service returns the service of CSTA that an action of this interface is, such as MakeCall for call; "" if there is no such
+// action.
+func Service(action string) string {
+	for _, a := range actions() {
+		if a.name == action {
+			return a.service
+		}
+	}
+	return ""
+}

@@ -16,7 +16,7 @@ const (
 
 // decide asks the rules about a request of this session, within its reach.
 func (s *Session) decide(rules *policy.Policy, ask policy.Request) policy.Decision {
-	if d, fixed := s.within(ask.Action); fixed {
+	if d, fixed := s.reach.Decide(ask.Action); fixed {
 		return d
 	}
 	return rules.Decide(ask)
@@ -24,18 +24,18 @@ func (s *Session) decide(rules *policy.Policy, ask policy.Request) policy.Decisi
 
 // explain is decide, and also returns the rules that were tried before.
 func (s *Session) explain(rules *policy.Policy, ask policy.Request) (policy.Decision, []policy.Trial) {
-	if d, fixed := s.within(ask.Action); fixed {
+	if d, fixed := s.reach.Decide(ask.Action); fixed {
 		return d, nil
 	}
 	return rules.Explain(ask)
 }
 
-// within returns the decision that follows from the reach alone, if one does.
-func (s *Session) within(action policy.Action) (d policy.Decision, fixed bool) {
+// Decide returns the decision that follows from the reach alone, if one does.
+func (r Reach) Decide(action policy.Action) (d policy.Decision, fixed bool) {
 	switch {
-	case s.reach != ReachPolicy && action != policy.Observe:
+	case r != ReachPolicy && action != policy.Observe:
 		return policy.Decision{Reason: "this client may only observe"}, true
-	case s.reach == ReachOwn:
+	case r == ReachOwn:
 		return policy.Decision{Allowed: true, Reason: "the proxy itself observes every device"}, true
 	}
 	return policy.Decision{}, false

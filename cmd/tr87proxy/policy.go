@@ -1,18 +1,22 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tr87proxy/tr87proxy/api"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
+	"github.com/tr87proxy/tr87proxy/internal/tokens"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -51,20 +55,31 @@ func loadPolicy(ctx context.Context, file string, errOut io.Writer) (*config.Con
 }
 
 func explainCommand(file *string) *cobra.Command {
-	var as, front, at string
+	var as, front, at, scope string
 	fronts := daemon.Kinds().FrontNames()
 	cmd := &cobra.Command{
 		Use: "explain SERVICE DEVICE [DESTINATION...]", Short: "Show whether a request is allowed, and by which rule", Args: between(2, 20),
 		Long: `explain decides like the proxy whether an identity may use a service on a device, and send
-its call to the destinations. The exit status is 1 if it may not.`,
+its call to the destinations. SERVICE is a service of CSTA, such as MakeCall, or an action of
+the HTTP interface, such as call. The exit status is 1 if it may not.`,
 		Example: `  tr87proxy policy explain --as sip:alice@contoso.com MakeCall 100 +4420123456
-  tr87proxy policy explain --as crm --front xml --at "2026-11-24 22:00" MonitorStart 217`,
+  tr87proxy policy explain --as crm --front xml --at "2026-11-24 22:00" MonitorStart 217
+  tr87proxy policy explain --as crm --front api --scope observe call 100 101`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !uacsta.IsRequest(args[0]) {
-				return usageError{fmt.Errorf("%q is not a service; write for example MakeCall or MonitorStart", args[0])}
-			}
-			if !slices.Contains(fronts, front) {
+			service := cmp.Or(api.Service(args[0]), args[0])
+			switch {
+			case !uacsta.IsRequest(service):
+				return usageError{fmt.Errorf("%q is not a service; write for example MakeCall or MonitorStart, or an action of the HTTP interface: call, answer, set-forwarding", args[0])}
+			case !slices.Contains(fronts, front):
 				return usageError{fmt.Errorf("--front %q: write one of: %s", front, strings.Join(fronts, ", "))}
+			case scope != string(tokens.Observe) && scope != string(tokens.Control):
+				return usageError{fmt.Errorf("--scope %q: write observe or control", scope)}
+			case scope == string(tokens.Observe) && front != api.Kind.Name():
+				return usageError{fmt.Errorf("--scope: only tokens have one; write --front %s", api.Kind.Name())}
+			}
+			reach := proxy.ReachPolicy
+			if scope == string(tokens.Observe) {
+				reach = proxy.ReachObserve
 			}
 			when := time.Now()
 			if at != "" {
@@ -77,16 +92,7 @@ its call to the destinations. The exit status is 1 if it may not.`,
 			if err != nil {
 				return err
 			}
-			who := as
-			if strings.Contains(as, "@") && !strings.Contains(as, ":") {
-				who = "sip:" + as
-			}
-			if strings.Contains(who, ":") {
-				who = policy.IdentityOf(who)
-			}
-			ask := policy.Request{
-				Who: policy.Identity{Name: strings.ToLower(who)}, Front: front, Service: args[0], Action: proxy.ActionOf(args[0]), At: when,
-			}
+			ask := policy.Request{Who: policy.Identity{Name: identityOf(as)}, Front: front, Service: service, Action: proxy.ActionOf(service), At: when}
 			var to []string
 			for i, written := range args[1:] {
 				number, err := numbers.Parse(written, "")
@@ -105,7 +111,11 @@ its call to the destinations. The exit status is 1 if it may not.`,
 				fmt.Fprintf(out, " to %s", strings.Join(to, ", "))
 			}
 			fmt.Fprintln(out)
-			decision, trials := rules.Explain(ask)
+			decision, fixed := reach.Decide(ask.Action)
+			var trials []policy.Trial
+			if !fixed {
+				decision, trials = rules.Explain(ask)
+			}
 			for _, t := range trials {
 				fmt.Fprintf(out, "  %-24s does not decide: %s\n", t.Rule, t.Why)
 			}
@@ -120,9 +130,24 @@ its call to the destinations. The exit status is 1 if it may not.`,
 	cmd.Flags().StringVar(&as, "as", "", "identity, such as sip:alice@contoso.com, or crm")
 	cmd.Flags().StringVar(&front, "front", fronts[0], "front that the client uses: "+strings.Join(fronts, ", "))
 	_ = cmd.RegisterFlagCompletionFunc("front", cobra.FixedCompletions(fronts, cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().StringVar(&scope, "scope", string(tokens.Control), "scope of the token, with --front api: observe or control")
+	_ = cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions([]string{string(tokens.Observe), string(tokens.Control)}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().StringVar(&at, "at", "", "time, such as \"2026-11-24 22:00\" (default: now)")
 	_ = cmd.MarkFlagRequired("as")
 	return cmd
+}
+
+// identityOf returns the name by which rules know an identity, however somebody writes it.
+func identityOf(as string) string {
+	switch _, err := netip.ParseAddr(as); {
+	case err == nil: // a trusted peer; one of IPv6 is no URI
+		return as
+	case strings.Contains(as, ":"):
+		as = policy.IdentityOf(as)
+	case strings.Contains(as, "@"):
+		as = policy.IdentityOf("sip:" + as)
+	}
+	return strings.ToLower(as)
 }
 
 func translateCommand(file *string) *cobra.Command {

@@ -1,7 +1,10 @@
 package api
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/url"
 	"reflect"
 	"strings"
 )
@@ -21,9 +24,9 @@ func (s *Server) describePages() {
 		panic(err) // it depends on nothing but the code
 	}
 	s.mux.HandleFunc("GET /{$}", servePage)
-	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", typeJSON)
-		_, _ = w.Write(document)
+		_, _ = fmt.Fprintf(w, `{"servers":%s,%s`, servers(r), document[1:]) // the client may have left
 	})
 	s.mux.HandleFunc("GET "+problems+"{kind}", func(w http.ResponseWriter, r *http.Request) {
 		for _, k := range kinds {
@@ -36,6 +39,16 @@ func (s *Server) describePages() {
 		fail(w, problem(http.StatusNotFound, "there is no such kind of problem"))
 	})
 	s.mux.HandleFunc("/", s.astray)
+}
+
+// servers returns the address that was asked, as the list of servers in a description.
+func servers(r *http.Request) []byte {
+	address := url.URL{Scheme: "http", Host: r.Host, Path: "/"}
+	if r.TLS != nil {
+		address.Scheme = "https"
+	}
+	list, _ := json.Marshal([]map[string]string{{"url": address.String()}}) // texts always encode
+	return list
 }
 
 // explanations say what to do about the kinds of problems.

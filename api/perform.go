@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -69,8 +70,8 @@ type actionOutput struct {
 func (s *Server) describeActions() {
 	for _, a := range actions() {
 		op := huma.Operation{
-			OperationID: a.name, Method: a.method, Path: a.path(), Summary: a.service, Tags: []string{tagOf(a)},
-			Description: "The service " + a.service + " of CSTA.", DefaultStatus: http.StatusOK,
+			OperationID: a.name, Method: a.method, Path: a.path(), Summary: strings.TrimSuffix(uacsta.ServiceOf(a.service).Text(), "."), Tags: []string{tagOf(a)},
+			Description: "The service " + a.service + " of CSTA: docs/csta/" + a.service + ".md.", DefaultStatus: http.StatusOK,
 		}
 		if a.service == uacsta.NameMakeCall {
 			op.DefaultStatus = http.StatusCreated

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 
@@ -57,7 +58,38 @@ func (s *Server) describeBodies(a *action) {
 		body.Properties["prompt"] = &huma.Schema{Type: "boolean", Description: "let the calling telephone ring first, as autoOriginate prompt of CSTA"}
 	}
 	op.RequestBody.Required = len(body.Required) > 0 || toMust
-	op.RequestBody.Content = map[string]*huma.MediaType{typeJSON: {Schema: body}}
+	media := &huma.MediaType{Schema: body}
+	if example := a.example(); len(example) > 0 {
+		media.Example = example
+	}
+	op.RequestBody.Content = map[string]*huma.MediaType{typeJSON: media}
+}
+
+// example returns a body for the action: the example of its service, with short members where there are any.
+func (a *action) example() map[string]any {
+	document, _ := json.Marshal(uacsta.Example(a.service)) // there is one of each request
+	var message map[string]map[string]any
+	_ = json.Unmarshal(document, &message)
+	fields := message[a.service]
+	for short, member := range map[string]string{"to": a.to, "by": a.by} {
+		value, given := fields[member]
+		if list, many := value.([]any); many && short == "to" && len(list) == 1 {
+			value = list[0]
+		}
+		if delete(fields, member); given {
+			fields[short] = value
+		}
+	}
+	if a.service == uacsta.NameMakeCall {
+		delete(fields, "autoOriginate") // as prompt says
+	}
+	members := a.members()
+	for name, value := range fields {
+		if list, is := value.([]any); is && len(list) == 0 || !slices.Contains(members, name) {
+			delete(fields, name)
+		}
+	}
+	return fields
 }
 
 func textual(description string) *huma.Schema {

@@ -114,9 +114,9 @@ func (c *webClient) description() (actions map[string]operation, all []operation
 			for name := range o.RequestBody.Content["application/json"].Schema.Properties {
 				op.members[name] = true
 			}
-			if o.Description == "The service "+o.Summary+" of CSTA." {
+			if service, _, is := strings.Cut(strings.TrimPrefix(o.Description, "The service "), " of CSTA: docs/csta/"); is {
 				op.action = true
-				actions[o.Summary] = op
+				actions[service] = op
 			}
 			all = append(all, op)
 		}

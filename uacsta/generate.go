@@ -127,6 +127,7 @@ func (e *entry) writeService(b *bytes.Buffer, group string, all map[string]*entr
 	if e.mandatory {
 		members = append(members, "mandatory: true")
 	}
+	members = append(members, fmt.Sprintf("text: %q", e.doc))
 	if all[e.name+"Response"] == nil && all[e.name+"PosResponse"] == nil {
 		members = append(members, "oneWay: true")
 	}

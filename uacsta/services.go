@@ -15,6 +15,7 @@ type Service struct {
 	mandatory  bool // every link must serve it
 	oneWay     bool // it has no positive response
 	objects    []object
+	text       string // what it does
 }
 
 // Group returns the group of the service in the table of messages, such as callcontrol; each is a clause of ECMA-269.
@@ -56,6 +57,15 @@ func (s Service) Role(path string) Role {
 		}
 	}
 	return Subject
+}
+
+// Text says in a sentence what the service does, as its page in docs/csta begins: "Answers a call.". "" if the table does not
+// have it.
+func (s Service) Text() string {
+	if s.text == "" {
+		return ""
+	}
+	return strings.ToUpper(s.text[:1]) + s.text[1:] + "."
 }
 
 // Elements returns the elements whose devices have a role, in schema order.

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -79,7 +80,7 @@ const markedCall, markedDevice = "MARKED-CALL", "MARKED-DEVICE"
 // call.
 var called = strings.Fields("calledDirectoryNumber consultedDevice transferredTo newDestination deviceToJoin parkTo targetDevice destinationDevices forwardDN diallingSequence routeSelected alternateRoutes")
 
-// values are valid ones of types that services which are carried out have.
+// values are those of enumerations with which services are carried out; of the others it is the first.
 var values = map[string]string{
 	"AutoOriginate": "doNotPrompt", "ParticipationType": "active", "ForwardingType": "forwardImmediate", "ReqAgentState": "loggedOn", "MonitorType": "device",
 }
@@ -133,10 +134,10 @@ func fill(v reflect.Value, name string, trail []int, marked bool) {
 		fillFields(v, trail, marked)
 	case reflect.String:
 		value := "31"
-		if known := values[v.Type().Name()]; known != "" {
-			value = known
+		if known := uacsta.ValuesOf(v.Type().Name()); len(known) > 0 {
+			value = known[0]
 		}
-		v.SetString(value)
+		v.SetString(cmp.Or(values[v.Type().Name()], value))
 	case reflect.Bool:
 		v.SetBool(true)
 	case reflect.Int:

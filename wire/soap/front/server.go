@@ -67,10 +67,13 @@ func Build(f *Settings, front string, env *kind.FrontEnv) *Server {
 // Limits of requests and clients.
 const (
 	maxBody         = uacsta.MaxCarrier
+	strangerBody    = 16 << 10         // of a request without credentials, which may have logged in by StartApplicationSession
 	requestTime     = 30 * time.Second // for the response of a switch
 	idleTime        = 5 * time.Minute  // after which a client without application session is forgotten
 	maxAssociations = 1000
 	maxOfIdentity   = 10
+
+	strangerElements = 512 // of a request without credentials
 )
 
 // Server serves SOAP. It implements http.Handler, and takes requests at any path.
@@ -149,7 +152,11 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) {
 	if x.caller, ok = s.cfg.Identify(w, r); !ok {
 		return
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	size, elements := int64(maxBody), uacsta.MaxElements
+	if x.caller.Opening.Identity.Name == "" {
+		size, elements = strangerBody, strangerElements
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, size))
 	if err != nil {
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 			x.fail(&soap.Fault{Code: soap.Client, Reason: "the request is too large", TooLarge: true})
@@ -157,7 +164,7 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) {
 		return // else the client has gone, or is too slow
 	}
 	var fault *soap.Fault
-	if x.envelope, fault = soap.Parse(data, uacsta.MaxElements); fault != nil {
+	if x.envelope, fault = soap.Parse(data, elements); fault != nil {
 		x.fail(fault)
 		return
 	}

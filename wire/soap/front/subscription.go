@@ -120,14 +120,23 @@ func (x *exchange) manage(a *association) {
 		id = path.Base(x.r.URL.Path)
 	}
 	now := time.Now()
+	left, fault := x.managed(a, id, now)
+	if fault != nil {
+		x.fail(fault)
+		return
+	}
+	x.answer("", x.envelope.Managed(left, now))
+}
+
+// managed carries out Renew, GetStatus or Unsubscribe, and returns how long the subscription holds.
+func (x *exchange) managed(a *association, id string, now time.Time) (left soap.Expiry, fault *soap.Fault) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.subscriptions[id]
 	if s == nil {
-		x.fail(x.envelope.Unknown())
-		return
+		return left, x.envelope.Unknown()
 	}
-	left := soap.Expiry{After: max(s.expires.Sub(now), time.Second)}
+	left.After = max(s.expires.Sub(now), time.Second)
 	switch x.envelope.Body.Name() {
 	case "Renew":
 		var asked soap.Expiry
@@ -135,10 +144,8 @@ func (x *exchange) manage(a *association) {
 			if c.Name() != "Expires" {
 				continue
 			}
-			var fault *soap.Fault
 			if asked, fault = x.envelope.Expiry(c, now); fault != nil {
-				x.fail(fault)
-				return
+				return left, fault
 			}
 		}
 		left = term(asked)
@@ -147,7 +154,7 @@ func (x *exchange) manage(a *association) {
 	case "Unsubscribe":
 		s.finish("", "")
 	}
-	x.answer("", x.envelope.Managed(left, now))
+	return left, nil
 }
 
 // expire ends a subscription that nobody has renewed.

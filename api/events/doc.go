@@ -11,7 +11,13 @@
 // has caught up, and gets new events as they come from then on. One that does not keep up with these ends with
 // [ErrSlow].
 //
+// Subscriptions of one client that catch up take turns, a piece of the log each: how much a client has the proxy read at a
+// time does not grow with the number of its streams.
+//
 // # Watched devices
+//
+// Devices that are wanted by their number are watched; those that a pattern matches are if a client that wants it may
+// observe them.
 //
 // When the monitor of a device has started, the recorder takes a snapshot of the device's calls. Events that come
 // meanwhile are held. Then the log gets the held events, and a [Snapshot] event: from there on, the events of the device

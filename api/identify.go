@@ -140,7 +140,9 @@ func (a *authenticator) token(r *http.Request, text string) (*proxy.Token, proxy
 		t, err := a.env.Tokens.Check(text)
 		if err != nil {
 			f := invalid(err)
-			f.why = fmt.Sprintf("%v (%s)", err, tokens.IDOf(text))
+			if id := tokens.IDOf(text); id != "" {
+				f.why = fmt.Sprintf("%v (%s)", err, id)
+			}
 			return nil, 0, f
 		}
 		valid := func() bool { return a.env.Tokens.Holds(t) }

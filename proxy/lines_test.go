@@ -43,6 +43,7 @@ func TestLinesOfTheLog(t *testing.T) {
 		{"a link is lost", func(s scene) { s.f.lose <- errors.New("wires are cut") }, []string{"level=ERROR", `msg="link down"`, "link=flaky", `err="wires are cut"`, "retry="}},
 		{"a session", func(s scene) { open(s.T, s.p, "crm") }, []string{"level=INFO", `msg="session opened"`, `identity="crm ()"`}},
 		{"a session's end", func(s scene) { c, _ := open(s.T, s.p, "crm"); c.Close(errors.New("good bye")) }, []string{"level=INFO", `msg="session closed"`, `identity="crm ()"`, `reason="good bye"`}},
+		{"a session's end without a reason", func(s scene) { c, _ := open(s.T, s.p, "crm"); c.Close(nil) }, []string{"level=INFO", `msg="session closed" identity="crm ()" peer=""`}},
 		{"a session that is ended", func(s scene) {
 			open(s.T, s.p, "crm")
 			s.p.SetRules(&policy.Policy{}, threeDigits)
@@ -153,6 +154,9 @@ func TestLinesOfTheLog(t *testing.T) {
 			return !slices.ContainsFunc(tt.want, func(piece string) bool { return !strings.Contains(line, piece) })
 		}) {
 			t.Errorf("%s: no line with %q in\n%.3000s", tt.what, tt.want, log.String())
+		}
+		if strings.Contains(log.String(), "<nil>") {
+			t.Errorf("%s: a line has no value\n%.3000s", tt.what, log.String())
 		}
 	}
 }

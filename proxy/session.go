@@ -290,6 +290,10 @@ func (s *Session) close(reason error, lost bool) {
 	entry := s.entry("closed")
 	if who := s.Identity(); s.teardown(lost) {
 		s.noteEnd(entry, reason)
+		if reason == nil {
+			s.log(slog.LevelInfo, "session closed", who)
+			return
+		}
 		s.log(slog.LevelInfo, "session closed", who, "reason", reason)
 	}
 }

@@ -169,7 +169,7 @@ func TestTour(t *testing.T) {
 		}
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, seen := range []string{`"MakeCallResponse"`, `"type":"delivered"`, "Delivered", "Established", "Held", "Retrieved", "ConnectionCleared", "config.yaml: no faults", "yes: "} {
+	for _, seen := range []string{`"MakeCallResponse"`, `"type":"delivered"`, "Delivered", "Established", "Held", "Retrieved", "ConnectionCleared", "config.yaml: no faults", "yes: ", `"calls":[{`} {
 		if !bytes.Contains(out, []byte(seen)) {
 			t.Errorf("nobody sees %s in:\n%s", seen, out)
 		}

@@ -80,3 +80,21 @@ func TestTokensCommand(t *testing.T) {
 		t.Error(status, out)
 	}
 }
+
+// A token for a name that the configuration does not know says so, and what to write.
+func TestTokenOfUnknownName(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.yaml")
+	config := "application-sessions: {tokens-file: " + filepath.Join(dir, "tokens") + "}\nsip: {listen: [{transport: tcp, address: \"127.0.0.1:0\"}]}\nswitch: {extensions: [{number: \"100\"}]}\ngrants: [{who: crm, control: [\"*\"]}]\n"
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const hint = `{who: "wallboard", observe: ["*"]}`
+	if out, status := command(t, "tokens", "add", "wallboard", "-c", file); status != 0 || !strings.Contains(out, hint) {
+		t.Errorf("%d %s", status, out)
+	}
+	if out, status := command(t, "tokens", "add", "CRM", "-c", file); status != 0 || strings.Contains(out, "grants:") {
+		t.Errorf("%d %s", status, out)
+	}
+}

@@ -39,8 +39,7 @@ With --webhook it POSTs all events to a URL of yours, which may be on this machi
 		Example: `  tr87proxy demo
   tr87proxy demo --once
   tr87proxy demo --phones
-  tr87proxy demo --port 15062      if 5062 is taken
-  tr87proxy demo --api 127.0.0.1:18880    if 8880 is taken
+  tr87proxy demo --port 15062 --api 127.0.0.1:18880    if 5062 and 8880 are taken
   tr87proxy demo --webhook http://127.0.0.1:9000/`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if port == 0 && !once {
@@ -123,7 +122,7 @@ func demo(ctx context.Context, out io.Writer, port int, web *demoAPI, once bool)
 	cfg.Switch.Trunks = []config.Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: []config.Inward{{Number: "5550100", To: "100"}}, Answer: 3 * time.Second}}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	served, stopped, err := runDemo(ctx, cfg, "is another proxy running? try --port and --api")
+	served, stopped, err := runDemo(ctx, cfg, "is another proxy running? try --port 15062 --api 127.0.0.1:18880")
 	if err != nil {
 		return err
 	}

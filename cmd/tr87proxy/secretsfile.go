@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
+	"github.com/tr87proxy/tr87proxy/policy"
 )
 
 // secretsFile has the flags that name a file with accounts or tokens: directly, or by a configuration.
@@ -36,4 +38,14 @@ func (f *secretsFile) find() (string, error) {
 		return path, nil
 	}
 	return "", usageError{fmt.Errorf("%s names no %s file (%s); or name one with --%s", f.config, f.of, f.key, f.of)}
+}
+
+// unnamed reports whether there is a configuration, and neither a rule nor a grant in it names an identity.
+func (f *secretsFile) unnamed(ctx context.Context, name string) bool {
+	cfg, err := daemon.Load(f.config)
+	if err != nil {
+		return false
+	}
+	rules, _, unasked, err := daemon.Decide(ctx, cfg)
+	return err == nil && unasked == nil && !rules.Known(policy.Identity{Name: name})
 }

@@ -64,6 +64,9 @@ UTC), or a time (2027-06-30T12:00:00Z). Without it the token is valid until it i
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), text)
 			fmt.Fprintf(cmd.ErrOrStderr(), "This token is not shown again. It lets its bearer %s as %s%s.\n", t.Scope, t.Name, until(t))
+			if file.unnamed(cmd.Context(), t.Name) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "But no rule and no grant in %s names %s, so it may do nothing yet. For example:\n  grants:\n  - {who: %q, %s: [\"*\"]}\n", file.config, t.Name, t.Name, t.Scope)
+			}
 			return nil
 		},
 	}

@@ -303,7 +303,7 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 		if err != nil {
 			return fmt.Errorf("operations.address: %w", err)
 		}
-		n.listening("http", l.Addr().String())
+		n.listening("operations", l.Addr().String())
 		operations := &operations.Operations{Proxy: n.core, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all, Audit: n.audit, Tally: n.tally, Reloads: n.history.counts}
 		for _, f := range n.fronts {
 			if f, ok := f.(interface{ UA() *sip.UA }); ok {

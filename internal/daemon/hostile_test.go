@@ -199,7 +199,7 @@ xml:
 		log = os.Stderr
 	}
 	b.node, err = New(cfg, Options{File: b.file, Log: log, Listening: func(transport, _ string) {
-		if transport == "http" { // operators are served before clients
+		if transport == "operations" { // operators are served before clients
 			b.edit("name: one, transport: tcp, address: \"127.0.0.1:0\"", "name: two, transport: tcp, address: \"localhost:0\"")
 			b.reload(false)
 		}

@@ -183,7 +183,7 @@ func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patien
 }
 
 func newHTTPServer(log *slog.Logger, handler http.Handler) *http.Server {
-	return &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
+	return &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: errorLog(log)}
 }
 
 type leavingKey struct{}

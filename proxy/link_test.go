@@ -337,7 +337,7 @@ func TestDenials(t *testing.T) {
 		for doc, want := range map[string]string{
 			"<WashDishes/>":                   "serviceNotSupported",
 			"<Escape><privateData/></Escape>": "privilegeViolationSpecifiedDevice",
-			"<MakeCall/>":                     "invalidDeviceID",
+			"<MakeCall/>":                     "invalidCallingDeviceID",
 			"<DeliveredEvent/>":               "serviceNotSupported",
 			"<SingleStepTransferCall><activeCall/></SingleStepTransferCall>": "",
 		} {

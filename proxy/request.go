@@ -92,17 +92,11 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 }
 
 // speaks takes the namespace of a message of the client. It returns the one for the response, and for events until the next
-// message.
+// message. A message whose namespace names no edition is in the last one that a message or the application session named.
 func (s *Session) speaks(namespace string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case namespace == uacsta.NamespaceApplSession: // it says nothing about the edition
-		return s.namespace
-	case uacsta.EditionOf(namespace) == 0:
-		namespace = uacsta.NamespaceED3
-	}
-	if s.namespace != namespace {
+	if uacsta.EditionOf(namespace) != 0 && s.namespace != namespace {
 		s.namespace = strings.Clone(namespace) // the original would keep its whole message in memory
 	}
 	return s.namespace
@@ -290,6 +284,8 @@ func (s *Session) nothingNamed(req *uacsta.Message) *uacsta.Error {
 		return uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
 	case req.Name() == uacsta.NameMonitorStart:
 		return uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject)
+	case req.Name() == uacsta.NameMakeCall, req.Name() == uacsta.NameMakePredictiveCall:
+		return uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallingDeviceID)
 	case listed, strings.HasPrefix(req.Name(), "Get"), strings.HasPrefix(req.Name(), "Set"), strings.HasPrefix(req.Name(), "Snapshot"):
 		return uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
 	}

@@ -124,7 +124,7 @@ func TestOutstandingRequests(t *testing.T) {
 	})
 }
 
-// Events are in the edition of the client's last message, and responses in that of their request. A
+// Events are in the edition of the client's last message that names one, and responses in that of their request. A
 // client without an edition gets edition 3.
 func TestEditions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -173,6 +173,35 @@ func TestEditions(t *testing.T) {
 	})
 }
 
+// An application session settles the edition for documents without a namespace, and a document in a foreign namespace changes
+// neither its own response's edition nor that of later events.
+func TestEditionOfSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		p := start(t, f, demo, nil)
+		s, l := open(t, p, "a")
+		const private = uacsta.NamespaceED3 + "/priv7"
+		open := uacsta.Login{}.Opening("app", uacsta.LoginPlain, time.Minute)
+		open.RequestedProtocolVersions = []string{private}
+		if res := request(s, open); res.Text("actualProtocolVersion") != private {
+			t.Fatal(res)
+		}
+		for _, document := range []string{
+			`<MonitorStart><monitorObject><deviceObject>100</deviceObject></monitorObject></MonitorStart>`,
+			`<GetDoNotDisturb xmlns="http://www.avaya.com/csta"><device>100</device></GetDoNotDisturb>`, `<GetDeviceHistory xmlns="urn:x"/>`, `<RequestSystemStatus/>`,
+		} {
+			var res *uacsta.Message
+			s.Request(parse(t, document), func(m *uacsta.Message) { res = m })
+			synctest.Wait()
+			f.event()
+			synctest.Wait()
+			if got := l.take(); len(got) != 1 || got[0].Namespace() != private || res.Namespace() != private {
+				t.Errorf("%s: the response is %s, the event %v", document, res, got)
+			}
+		}
+	})
+}
+
 // Messages of a client that are no requests are not carried out: responses have no response, events
 // are refused.
 func TestNoRequests(t *testing.T) {
@@ -207,7 +236,9 @@ func TestNoDeviceNamed(t *testing.T) {
 		s, _ := open(t, p, "a")
 		for doc, want := range map[string]string{
 			`<MonitorStart><monitorObject/></MonitorStart>`: uacsta.InvalidMonitorObject, `<GetDoNotDisturb/>`: uacsta.InvalidDeviceID, `<SetDoNotDisturb/>`: uacsta.InvalidDeviceID,
-			`<SnapshotDevice/>`: uacsta.InvalidDeviceID, `<MakeCall/>`: uacsta.InvalidDeviceID, `<HoldCall><callToBeHeld/></HoldCall>`: uacsta.InvalidConnectionID,
+			`<SnapshotDevice/>`: uacsta.InvalidDeviceID, `<MakeCall/>`: uacsta.InvalidCallingDeviceID, `<GetDeviceHistory/>`: uacsta.ServiceNotSupported, `<SetCallMode><device>100</device></SetCallMode>`: uacsta.ServiceNotSupported,
+			`<MakeCall><callingDevice> </callingDevice><calledDirectoryNumber>101</calledDirectoryNumber></MakeCall>`: uacsta.InvalidCallingDeviceID,
+			`<HoldCall><callToBeHeld/></HoldCall>`:                                          uacsta.InvalidConnectionID,
 			`<StopDataCollection><dcollCrossRefID>1</dcollCrossRefID></StopDataCollection>`: uacsta.InvalidCrossRefID, `<StopDataCollection/>`: uacsta.ServiceNotSupported,
 		} {
 			var res *uacsta.Message

@@ -80,7 +80,7 @@ type Session struct {
 	noted  atomic.Pointer[audit.Receipt] // of the session's last line in the audit file
 
 	mu         lock
-	namespace  string              // of the client's last message
+	namespace  string              // of the client's last message that named an edition, or of its application session
 	tel        bool                // the client writes tel: URIs
 	spelling   map[string]spelling // canonical device -> as the client writes it
 	monitors   map[string]*clientMonitor

@@ -196,22 +196,29 @@ func (m *Message) Text(path string) string {
 	return ""
 }
 
-// SetMonitorType adds a monitor type to a MonitorStart without one.
-func (m *Message) SetMonitorType(kind MonitorType) {
-	if m.Has("monitorType") {
+// Default adds an element with a text where the schema has it, to a message of the standard that has no such element.
+func (m *Message) Default(name, text string) {
+	g := grammars()[m.root.Tag]
+	if g == nil || m.Has(name) {
 		return
 	}
-	after := m.at("requestedMonitorFilter")
-	if after == nil {
-		after = m.at("monitorObject")
-	}
-	if after == nil {
+	own := g.find(name, -1)
+	if own < 0 {
 		return
 	}
-	e := etree.NewElement("monitorType")
-	e.Space = after.Space
-	e.SetText(string(kind))
-	m.root.InsertChildAt(after.Index()+1, e)
+	before := len(m.root.Child)
+	for i, t := range m.root.Child {
+		if c, ok := t.(*etree.Element); ok {
+			if at := g.find(c.Tag, -1); at < 0 || at > own {
+				before = i
+				break
+			}
+		}
+	}
+	e := etree.NewElement(name)
+	e.Space = m.root.Space
+	e.SetText(text)
+	m.root.InsertChildAt(before, e)
 }
 
 // Remove removes the element at a path, if there is one.

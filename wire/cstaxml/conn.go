@@ -35,6 +35,10 @@ const (
 	strangerCost     = 64   // octets of memory for each octet of a document, until it is answered
 )
 
+// firstToClient is the lowest invoke ID of a request to a client: some clients match responses by the ID alone, and their own
+// requests begin with 0 or 1.
+const firstToClient = 5000
+
 // Conn is a connection to a peer. It is the same for a computing function and for a switching function: the roles
 // differ only in the messages that they send.
 type Conn struct {
@@ -49,7 +53,11 @@ type Conn struct {
 // with limits.Guest came through a gate; any other was dialled.
 func NewConn(nc net.Conn, handler Handler, cfg gate.Limits) *Conn {
 	cfg.SetDefaults()
-	return &Conn{cfg: cfg, nc: nc, handler: handler, Peer: gate.NewPeer[*uacsta.Message](nc, cfg, gate.Numbering{LastID: EventID - 1, Batch: 64})}
+	ids := gate.Numbering{LastID: EventID - 1, Batch: 64}
+	if cfg.Guest != nil {
+		ids.FirstID = firstToClient
+	}
+	return &Conn{cfg: cfg, nc: nc, handler: handler, Peer: gate.NewPeer[*uacsta.Message](nc, cfg, ids)}
 }
 
 // Serve reads and writes until the peer closes the connection, the connection fails, or ctx ends, and returns the

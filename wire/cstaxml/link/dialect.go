@@ -82,7 +82,7 @@ func DialectOf(name string) (Dialect, bool) {
 // write brings a request, whose devices are numbers, into the dialect.
 func (d *Dialect) write(req *uacsta.Message) {
 	if d.CallMonitors && req.Name() == uacsta.NameMonitorStart {
-		req.SetMonitorType(uacsta.MonitorCall)
+		req.Default("monitorType", string(uacsta.MonitorCall))
 	}
 	for _, device := range req.Devices() {
 		for _, t := range d.Types {

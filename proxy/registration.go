@@ -66,6 +66,9 @@ func (s *Session) heartbeat(r *registration) {
 	}
 }
 
+// Greet sends the client SystemStatus, whether it has registered for it or not.
+func (s *Session) Greet() { s.status(s.systemStatus()) }
+
 // status sends the client SystemStatus unless its filter suppresses it.
 func (s *Session) status(value uacsta.SystemStatusValue) {
 	msg := uacsta.SystemStatus{SystemStatus: value}

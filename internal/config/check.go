@@ -86,6 +86,9 @@ func (c *Config) checkListener(d *document, key string, l Listener, listens List
 	if l.Notify != 0 && !listens.Notify {
 		d.fault(key+".notify", d.listening(func(other Listens) bool { return other.Notify }))
 	}
+	if l.Originate != "" && !listens.Originate {
+		d.fault(key+".auto-originate", d.listening(func(other Listens) bool { return other.Originate }))
+	}
 	host, _, err := net.SplitHostPort(l.Address)
 	switch {
 	case err != nil:

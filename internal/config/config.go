@@ -80,6 +80,7 @@ type Listener struct {
 	Legacy      bool     `yaml:"legacy-tls"`
 	Dialect     string   `yaml:"dialect"`
 	Notify      int      `yaml:"notify"`
+	Originate   string   `yaml:"auto-originate"`
 
 	// Source is the source of its certificates, once the listener has opened.
 	Source *tls.Source `yaml:"-"`

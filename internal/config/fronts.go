@@ -67,8 +67,9 @@ type Listens struct {
 	Port, TLSPort string   // the default ports
 	// Ports, if not nil, returns the default ports of one listener, in place of Port and TLSPort.
 	Ports           func(l *Listener) (port, tlsPort string)
-	Dialect, Notify bool // whether listeners have these keys
 	NoLogin         bool // its protocol has no application sessions: application-sessions has no key for it
+
+	Dialect, Notify, Originate bool // whether listeners have these keys
 }
 
 // FrontNames returns the names of the fronts.

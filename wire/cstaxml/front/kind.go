@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/uacsta"
 	soap "github.com/tr87proxy/tr87proxy/wire/soap/front"
 )
 
@@ -17,7 +19,7 @@ var Kind = kind.FrontOf[Settings]{
 	Defaults: func() *Settings {
 		return &Settings{Bounds: kind.DefaultBounds, Protocols: []string{protocolFrames, protocolSOAP}}
 	},
-	Ways:  config.Listens{Transports: []string{"tcp", "tls"}, Port: "8882", TLSPort: "8883"},
+	Ways:  config.Listens{Transports: []string{"tcp", "tls"}, Ports: usualPort, Dialect: true, Originate: true},
 	Check: (*Settings).check,
 	Build: build,
 }.Kind()
@@ -48,6 +50,27 @@ func (f *Settings) check(s *config.Section) {
 	if len(f.Protocols) == 0 {
 		s.Fault("protocols", "must be csta-xml, soap or both")
 	}
+	for i, l := range f.Listeners() {
+		key := fmt.Sprintf("listen[%d]", i)
+		if l.Dialect != "" {
+			s.OneOf(key+".dialect", l.Dialect, DialectNames()...)
+		}
+		if l.Originate != "" {
+			s.OneOf(key+".auto-originate", l.Originate, string(uacsta.Prompt), string(uacsta.DoNotPrompt))
+		}
+		if dialects[l.Dialect].Greets && !slices.Contains(f.Protocols, protocolFrames) {
+			s.Fault(key+".dialect", "greets its clients, which needs csta-xml in protocols")
+		}
+	}
+}
+
+// usualPort returns the usual ports of a listener's dialect. check reports an unknown one.
+func usualPort(l *config.Listener) (port, tlsPort string) {
+	d, known := dialects[l.Dialect]
+	if !known {
+		d = dialects["plain"]
+	}
+	return d.Port, d.TLSPort
 }
 
 // Warnings reports a bound that another one makes ineffective.
@@ -74,7 +97,8 @@ func build(f *Settings, env *kind.FrontEnv) (kind.Front, error) {
 
 // Serve implements kind.Front.
 func (f *listening) Serve(ctx context.Context, l *config.Listener, ready func(string)) error {
-	return kind.ServeTCP(ctx, l, f.log, ready, f.server.Serve)
+	dialect := dialectOf(l.Dialect, uacsta.AutoOriginate(l.Originate))
+	return kind.ServeTCP(ctx, l, f.log, ready, func(ctx context.Context, l net.Listener) error { return f.server.ServeDialect(ctx, l, dialect) })
 }
 
 // Close implements kind.Front. Serve closes the connections of clients of CSTA-XML.

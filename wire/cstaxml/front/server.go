@@ -26,7 +26,8 @@ type Server struct {
 	web    *kind.Web // it serves SOAP; nil: it does not
 }
 
-// New returns a server for the clients that access accepts. It serves the listeners that [Server.Serve] is called with.
+// New returns a server for the clients that access accepts. It serves the listeners that [Server.Serve] and
+// [Server.ServeDialect] are called with.
 func New(access kind.Access) *Server {
 	s := &Server{access: access, frames: true}
 	s.gate = s.access.NewGate(name)
@@ -36,33 +37,45 @@ func New(access kind.Access) *Server {
 // Serve accepts connections until ctx ends; then it closes them all, and returns once all of their goroutines have
 // ended.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	return s.gate.Serve(ctx, l, s.serve)
+	return s.ServeDialect(ctx, l, Dialect{})
 }
 
-// serve serves one connection until it ends.
-func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
-	speaks, nc, err := protocolOf(ctx, guest)
-	switch {
-	case err != nil:
-		return
-	case speaks == web && s.web != nil:
-		s.web.Serve(ctx, guest, nc)
-		return
-	case speaks != framed || !s.frames:
-		s.wrong(speaks, guest, nc)
-		return
-	}
+// ServeDialect is Serve for clients that speak a dialect.
+func (s *Server) ServeDialect(ctx context.Context, l net.Listener, d Dialect) error {
+	return s.gate.Serve(ctx, l, func(ctx context.Context, guest *gate.Guest) {
+		if d.Greets { // its clients say nothing first
+			s.associate(ctx, guest, guest.Conn, &d)
+			return
+		}
+		speaks, nc, err := protocolOf(ctx, guest)
+		switch {
+		case err != nil:
+		case speaks == web && s.web != nil:
+			s.web.Serve(ctx, guest, nc)
+		case speaks != framed || !s.frames:
+			s.wrong(speaks, guest, nc)
+		default:
+			s.associate(ctx, guest, nc, &d)
+		}
+	})
+}
+
+// associate serves a client that speaks CSTA-XML with headers, until its connection ends.
+func (s *Server) associate(ctx context.Context, guest *gate.Guest, nc net.Conn, d *Dialect) {
 	opening, ok := s.access.Admit(name, guest)
 	if !ok {
 		return
 	}
-	a := &association{guest: guest}
+	a := &association{guest: guest, dialect: d}
 	a.conn = cstaxml.NewConn(nc, a, s.access.Limits(guest))
 	session, err := s.access.Proxy.Open(opening, toClient{a})
 	if err != nil {
 		return // the core has logged it
 	}
 	a.session = session
+	if d.Greets {
+		session.Greet()
+	}
 	if reason := a.conn.Serve(ctx); gate.Lost(reason) {
 		session.Disconnected(reason)
 	} else {
@@ -73,12 +86,14 @@ func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
 // association is one client: its connection, and its session of the core. It is a cstaxml.Handler.
 type association struct {
 	guest   *gate.Guest
+	dialect *Dialect
 	conn    *cstaxml.Conn
 	session *proxy.Session
 }
 
 // Request implements cstaxml.Handler.
 func (a *association) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
+	a.dialect.read(req)
 	a.session.Request(req, func(res *uacsta.Message) {
 		if a.session.Identity().Name != "" { // before the client learns that it has logged in
 			a.guest.Prove()

@@ -1,0 +1,170 @@
+package tests
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
+)
+
+// Public programs, each with what its parser demands. They talk to the real binary, at a listener of their dialect.
+
+// serveXML starts tr87proxy with one listener of xml with more keys, and returns its address. extra is YAML for the end.
+func serveXML(t *testing.T, keys, extra string) string {
+	t.Helper()
+	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	config := fmt.Sprintf(`
+sip: {listen: [{transport: tcp, address: "127.0.0.1:%d"}]}
+operations: {address: ""}
+xml: {listen: [{transport: tcp, address: %q%s}]}
+switch:
+  extensions: [{number: "100"}, {number: "101", answer-after: 20ms}, {number: "102"}]
+%s`, freePort(t), address, keys, extra)
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, program(t), "serve", "-c", file)
+	waitFor(t, "the listener", func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+	return address
+}
+
+// scriptedClient is a program at a listener of xml. Unlike the proxy's own client it reads nothing but what it is told to.
+type scriptedClient struct {
+	t    *testing.T
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func dialScripted(t *testing.T, address string) *scriptedClient {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return &scriptedClient{t: t, conn: conn, r: bufio.NewReader(conn)}
+}
+
+// say writes a document after a header of its length in octets.
+func (c *scriptedClient) say(id int, document string) { c.t.Helper(); c.sayAs(id, len(document), document) }
+
+// sayAs writes a document with another length in its header.
+func (c *scriptedClient) sayAs(id, length int, document string) {
+	c.t.Helper()
+	length += 8
+	if _, err := io.WriteString(c.conn, "\x00\x00"+string([]byte{byte(length >> 8), byte(length)})+fmt.Sprintf("%04d", id)+document); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// hear returns the next message and its invoke ID.
+func (c *scriptedClient) hear() (int, *uacsta.Message) {
+	c.t.Helper()
+	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	id, document, err := cstaxml.ReadFrame(c.r, cstaxml.MaxFrame, func() {})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	m, err := uacsta.Parse(document)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return id, m
+}
+
+// expect returns the next message, which must have this invoke ID and name.
+func (c *scriptedClient) expect(id int, name string) *uacsta.Message {
+	c.t.Helper()
+	got, m := c.hear()
+	if got != id || m.Name() != name {
+		c.t.Fatalf("%04d %s, want %04d %s", got, m, id, name)
+	}
+	return m
+}
+
+// ask writes a request and returns its response, which must come next.
+func (c *scriptedClient) ask(id int, document, response string) *uacsta.Message {
+	c.t.Helper()
+	c.say(id, document)
+	return c.expect(id, response)
+}
+
+// integer fails if a text is not one that programs parse as a signed number of 32 bits.
+func (c *scriptedClient) integer(m *uacsta.Message, path string) string {
+	c.t.Helper()
+	text := m.Text(path)
+	if n, err := strconv.ParseInt(text, 10, 32); err != nil || n < 1 {
+		c.t.Errorf("%s of %s is no decimal number", path, m)
+	}
+	return text
+}
+
+// Programs for OpenScape, such as pyssimist, say nothing until the switch has sent SystemStatus, and answer it under its
+// invoke ID before they register. Their MakeCall says nothing about prompting. They read references and callIDs as numbers,
+// and requests of the switch have other invoke IDs than their own.
+func TestClientWaitsForGreeting(t *testing.T) {
+	c := dialScripted(t, serveXML(t, ", dialect: openscape", diallers))
+	id, greeting := c.hear()
+	if greeting.Name() != uacsta.NameSystemStatus || greeting.Text("systemStatus") != "normal" || id < 5000 || id >= cstaxml.EventID {
+		t.Fatalf("the greeting is %04d %s", id, greeting)
+	}
+	c.say(id, `<SystemStatusResponse xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed4"/>`)
+	const edition = ` xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed4"`
+	c.integer(c.ask(0, "<SystemRegister"+edition+"><requestTypes><systemStatus>true</systemStatus></requestTypes></SystemRegister>", "SystemRegisterResponse"), "sysStatRegisterID")
+	ref := c.integer(c.ask(1, "<MonitorStart"+edition+"><monitorObject><deviceObject>100</deviceObject></monitorObject></MonitorStart>", "MonitorStartResponse"), "monitorCrossRefID")
+	made := c.ask(2, "<MakeCall"+edition+"><callingDevice>100</callingDevice><calledDirectoryNumber>101</calledDirectoryNumber></MakeCall>", "MakeCallResponse")
+	call := c.integer(made, "callingDevice/callID")
+	for {
+		_, ev := c.hear()
+		if ev.Kind() != uacsta.Event || c.integer(ev, "monitorCrossRefID") != ref {
+			t.Fatal(ev)
+		}
+		for _, x := range ev.Connections() {
+			if x.CallID() != call {
+				t.Errorf("another callID in %s", ev)
+			}
+		}
+		if ev.Name() == uacsta.NameEstablishedEvent { // nobody has lifted the receiver
+			break
+		}
+	}
+}
+
+// A listener says what a MakeCall means that leaves autoOriginate out; a client that gives it has its own way.
+func TestAutoOriginateOfListener(t *testing.T) {
+	for keys, calls := range map[string]bool{"": false, ", auto-originate: doNotPrompt": true, ", dialect: openscape, auto-originate: prompt": false} {
+		c := dialScripted(t, serveXML(t, keys, diallers))
+		if strings.Contains(keys, "openscape") {
+			c.hear()
+		}
+		c.ask(1, `<MonitorStart><monitorObject><deviceObject>100</deviceObject></monitorObject></MonitorStart>`, "MonitorStartResponse")
+		c.ask(2, `<MakeCall><callingDevice>100</callingDevice><calledDirectoryNumber>102</calledDirectoryNumber></MakeCall>`, "MakeCallResponse")
+		c.say(3, `<SnapshotDevice><snapshotObject>100</snapshotObject></SnapshotDevice>`)
+		var heard []string
+		for id := 0; id != 3; {
+			var m *uacsta.Message
+			id, m = c.hear()
+			heard = append(heard, m.Name())
+		}
+		if slices.Contains(heard, uacsta.NameOriginatedEvent) != calls || heard[0] != uacsta.NameServiceInitiatedEvent {
+			t.Errorf("%q: %v", keys, heard)
+		}
+	}
+}

@@ -39,7 +39,8 @@ var floors = map[string]int{
 	"internal/operations": 4,
 	"api/events":          4,
 	"softswitch/media":    1,
-	"internal/state":      0,
+	"internal/database":   0,
+	"internal/state":      1,
 	"internal/eventlog":   1,
 	"internal/webhook":    3,
 	"internal/tasks":      1,
@@ -66,7 +67,7 @@ var owners = map[string]string{
 	"github.com/emiago/sipgo": "sip", "github.com/icholy/digest": "sip", "github.com/beevik/etree": "uacsta",
 	"go.yaml.in/yaml": "internal/config", "github.com/prometheus": "internal/operations", "github.com/spf13/cobra": "cmd/tr87proxy",
 	"github.com/go-asn1-ber": "wire/asn1", "golang.org/x/crypto": "internal/accounts", "github.com/pion/dtls": "tls softswitch/media", "github.com/pion/rtp": "softswitch/media", "github.com/pion/rtcp": "softswitch/media", "github.com/pion/srtp": "softswitch/media",
-	"github.com/coreos/go-oidc": "internal/openid", "go.etcd.io/bbolt": "internal/state internal/eventlog", "github.com/go-ldap": "internal/directory", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
+	"github.com/coreos/go-oidc": "internal/openid", "go.etcd.io/bbolt": "internal/database internal/state internal/eventlog", "github.com/go-ldap": "internal/directory", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
 	"github.com/coder/websocket": "api scripts/bench.d/api",
 }
 

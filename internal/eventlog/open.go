@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/tr87proxy/tr87proxy/internal/database"
 )
 
 // open opens or creates the file of a log.
@@ -24,7 +26,7 @@ func open(path string, unsynced bool, log *slog.Logger) (*store, error) {
 			return nil, errors.Join(again, err)
 		}
 		entries, values, whole := s.salvage(aside)
-		if errors.Is(suspect, errDamaged) || !whole {
+		if errors.Is(suspect, database.ErrDamaged) || !whole {
 			log.Error("event log is damaged; beginning a new one", "file", path, "aside", aside, "err", suspect, "entries", entries, "values", values)
 		} else {
 			_ = os.Remove(aside) //nolint:gosec // the user names the file
@@ -48,8 +50,12 @@ var errPower = errors.New("the machine stopped before the file was closed")
 
 // attempt opens a file and reads all of it. suspect says why the file must be replaced; it is closed then.
 func attempt(path string, unsynced bool) (s *store, suspect, err error) {
-	db, found, err := database(path, unsynced)
-	if errors.Is(err, errDamaged) {
+	var found contents
+	db, err := database.Open(path, bbolt.Options{NoSync: unsynced, NoGrowSync: unsynced}, func(file *os.File) (err error) {
+		found, err = examine(file)
+		return err
+	})
+	if errors.Is(err, database.ErrDamaged) {
 		return nil, err, nil
 	}
 	if err != nil {
@@ -57,10 +63,10 @@ func attempt(path string, unsynced bool) (s *store, suspect, err error) {
 	}
 	boot := bootID()
 	if found.boot != nil && !bytes.Equal(found.boot, boot) {
-		_ = guard(db.Close)
+		_ = database.Guard(db.Close)
 		return nil, errPower, nil
 	}
-	err = guard(func() error {
+	err = database.Guard(func() error {
 		if err := os.Chmod(path, 0o600); err != nil { //nolint:gosec // the user names the file
 			return err
 		}
@@ -80,8 +86,8 @@ func attempt(path string, unsynced bool) (s *store, suspect, err error) {
 	if err == nil {
 		return &store{db: db, path: path, kept: found.kept, next: found.next}, nil, nil
 	}
-	_ = guard(db.Close)
-	if errors.Is(err, errDamaged) {
+	_ = database.Guard(db.Close)
+	if errors.Is(err, database.ErrDamaged) {
 		return nil, err, nil
 	}
 	return nil, nil, err
@@ -124,7 +130,7 @@ func (s *store) salvage(path string) (entries, values int, whole bool) {
 		}
 		found, size = nil, 0
 	}
-	err = readTree(old, info.Size(), func(path []string, key, value []byte) {
+	err = database.Read(old, info.Size(), func(path []string, key, value []byte) {
 		if len(path) == 2 && path[0] == string(valuesBucket) && len(path[1]) <= maxName && len(key) <= maxName {
 			puts = append(puts, put{bucket: path[1], key: string(key), value: append([]byte{}, value...)})
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/database"
 )
 
 // head is the number of octets of an entry before its texts: checksum, time, lengths of device and kind.
@@ -36,12 +38,12 @@ func checksum(k, v []byte) uint32 {
 // decode reads an entry. It keeps nothing of its arguments.
 func decode(k, v []byte) (Entry, error) {
 	if len(k) != 8 || len(v) < head || checksum(k, v) != binary.BigEndian.Uint32(v) {
-		return Entry{}, fmt.Errorf("%w: an entry has a wrong checksum", errDamaged)
+		return Entry{}, fmt.Errorf("%w: an entry has a wrong checksum", database.ErrDamaged)
 	}
 	device, kind := int(binary.BigEndian.Uint16(v[12:])), int(binary.BigEndian.Uint16(v[14:]))
 	texts := v[head:]
 	if device+kind > len(texts) {
-		return Entry{}, fmt.Errorf("%w: an entry is too short", errDamaged)
+		return Entry{}, fmt.Errorf("%w: an entry is too short", database.ErrDamaged)
 	}
 	return Entry{
 		Seq:    binary.BigEndian.Uint64(k),

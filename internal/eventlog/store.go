@@ -5,15 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"runtime/debug"
 	"strings"
-	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
-	dberrors "go.etcd.io/bbolt/errors"
+
+	"github.com/tr87proxy/tr87proxy/internal/database"
 )
 
 // store is the file of a log. The writer's goroutine has its fields; read, get and list are for everybody.
@@ -43,65 +41,14 @@ var (
 )
 
 const (
-	lockTimeout = 100 * time.Millisecond
 	newFile     = 64 << 10 // a larger file has been written to
 	salvageOnce = 16 << 20 // octets of entries in a transaction of salvage
 	readAtOnce  = 1 << 20  // octets that one read returns before it stops
 )
 
-// errDamaged says that a file is no event log, or not whole.
-var errDamaged = errors.New("damaged")
-
-// guard turns faults that damaged pages cause into errors: bbolt panics, and memory that is mapped to a file can be
-// behind its end.
-func guard(work func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errDamaged, p)
-		}
-	}()
-	return work()
-}
-
 // inspect reads a file.
 func inspect(db *bbolt.DB, work func(*bbolt.Tx) error) error {
-	return guard(func() error { return db.View(work) })
-}
-
-// database opens a file, and returns what is in it. It releases the file if that fails.
-func database(path string, unsynced bool) (db *bbolt.DB, c contents, err error) {
-	var file *os.File
-	options := bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, NoSync: unsynced, NoGrowSync: unsynced}
-	options.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
-		var err error
-		if file, err = os.OpenFile(name, flag, mode); err == nil {
-			err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) // bbolt would take it later
-		}
-		if err == nil {
-			c, err = examine(file)
-		}
-		return file, err
-	}
-	err = guard(func() error {
-		db, err = bbolt.Open(path, 0o600, &options)
-		return err
-	})
-	var onPath *fs.PathError
-	var errno syscall.Errno
-	switch {
-	case err == nil:
-		return db, c, nil
-	case errors.Is(err, dberrors.ErrTimeout), errors.Is(err, syscall.EWOULDBLOCK):
-		err = fmt.Errorf("%s is in use by another process", path)
-	case errors.Is(err, errDamaged), errors.As(err, &onPath), errors.As(err, &errno):
-	default:
-		err = fmt.Errorf("%w: %w", errDamaged, err)
-	}
-	if file != nil {
-		_ = file.Close()
-	}
-	return nil, contents{}, err
+	return database.Guard(func() error { return db.View(work) })
 }
 
 // contents is what a file has: its entries, and what the log has noted.
@@ -120,7 +67,7 @@ func examine(file *os.File) (contents, error) {
 	}
 	var note []byte
 	var wrong error
-	err = readTree(file, info.Size(), func(path []string, key, value []byte) {
+	err = database.Read(file, info.Size(), func(path []string, key, value []byte) {
 		switch name := strings.Join(path, "/"); {
 		case name == string(entriesBucket):
 			e, err := decode(key, value)
@@ -136,7 +83,7 @@ func examine(file *os.File) (contents, error) {
 			note = bytes.Clone(value)
 		case name == string(notesBucket) || len(path) == 2 && path[0] == string(valuesBucket):
 		default:
-			wrong = fmt.Errorf("%w: it is no event log", errDamaged)
+			wrong = fmt.Errorf("%w: it is no event log", database.ErrDamaged)
 		}
 	})
 	if err = errors.Join(err, wrong); err != nil {
@@ -146,7 +93,7 @@ func examine(file *os.File) (contents, error) {
 		c.next = binary.BigEndian.Uint64(note)
 	}
 	if (note != nil || c.kept.count > 0 || info.Size() > newFile) && !bytes.Equal(note, c.kept.note(c.next)) {
-		return contents{}, fmt.Errorf("%w: entries are missing", errDamaged)
+		return contents{}, fmt.Errorf("%w: entries are missing", database.ErrDamaged)
 	}
 	return c, nil
 }
@@ -176,7 +123,7 @@ func (s *store) mark() string { return s.path + ".unwritten" }
 
 // close closes the file, after all of it is on the disk.
 func (s *store) close() error {
-	return guard(func() error {
+	return database.Guard(func() error {
 		if !s.db.NoSync { // the file does not say in which run of the machine it was written
 			return s.db.Close()
 		}
@@ -196,7 +143,7 @@ func (s *store) close() error {
 func (s *store) write(entries []Entry, puts []put, limits Limits) (more bool, err error) {
 	var now kept
 	next := s.next
-	err = guard(func() error {
+	err = database.Guard(func() error {
 		return s.db.Update(func(tx *bbolt.Tx) error {
 			now = s.kept
 			b := tx.Bucket(entriesBucket)

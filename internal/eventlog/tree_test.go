@@ -16,6 +16,16 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/wait"
+
+	"github.com/tr87proxy/tr87proxy/internal/database"
+)
+
+// The layout of a file of bbolt, as package database reads it.
+const (
+	headSize    = 16
+	elementSize = 16
+	branchPage  = 0x01
+	freePage    = 0x10
 )
 
 // busyFile returns a file with several levels of pages, free pages, and values in pages of their own and in others.
@@ -88,7 +98,7 @@ func TestSound(t *testing.T) {
 		t.Error(said)
 	}
 	leaves := 0
-	if err := readTree(bytes.NewReader(data), int64(len(data)), func([]string, []byte, []byte) { leaves++ }); err != nil || leaves < 1500 {
+	if err := database.Read(bytes.NewReader(data), int64(len(data)), func([]string, []byte, []byte) { leaves++ }); err != nil || leaves < 1500 {
 		t.Errorf("%d keys, %v", leaves, err)
 	}
 }
@@ -102,26 +112,26 @@ func TestCycles(t *testing.T) {
 	page := os.Getpagesize()
 	var branches []uint64
 	for at := 2 * page; at < len(data); at += page {
-		if native.Uint16(data[at+8:]) == branchPage && native.Uint64(data[at:]) == uint64(at/page) {
+		if binary.NativeEndian.Uint16(data[at+8:]) == branchPage && binary.NativeEndian.Uint64(data[at:]) == uint64(at/page) {
 			branches = append(branches, uint64(at/page))
 		}
 	}
 	damaged := 0
 	for at := 2 * page; at < len(data); at += page {
-		if native.Uint64(data[at:]) != uint64(at/page) {
+		if binary.NativeEndian.Uint64(data[at:]) != uint64(at/page) {
 			continue
 		}
-		switch native.Uint16(data[at+8:]) {
+		switch binary.NativeEndian.Uint16(data[at+8:]) {
 		case branchPage:
-			count := int(native.Uint16(data[at+10:]))
+			count := int(binary.NativeEndian.Uint16(data[at+10:]))
 			for _, i := range []int{0, count / 2, count - 1} {
 				for _, target := range append(branches[:len(branches):len(branches)], 0, 1, uint64(len(data)/page), 1<<40) {
 					element := at + headSize + i*elementSize
-					if native.Uint64(data[element+8:]) == target {
+					if binary.NativeEndian.Uint64(data[element+8:]) == target {
 						continue
 					}
 					cyclic := slices.Clone(data)
-					native.PutUint64(cyclic[element+8:], target)
+					binary.NativeEndian.PutUint64(cyclic[element+8:], target)
 					name := fmt.Sprintf("element %d of page %d refers to %d", i, at/page, target)
 					if strings.Contains(reopen(t, name, cyclic), "event log is damaged") {
 						damaged++
@@ -131,9 +141,9 @@ func TestCycles(t *testing.T) {
 		case freePage:
 			for _, ids := range [][]uint64{{math.MaxUint64}, {1 << 40}, {10, 1}} {
 				full := slices.Clone(data)
-				native.PutUint16(full[at+10:], 0xFFFF)
+				binary.NativeEndian.PutUint16(full[at+10:], 0xFFFF)
 				for i, id := range ids {
-					native.PutUint64(full[at+headSize+8*i:], id)
+					binary.NativeEndian.PutUint64(full[at+headSize+8*i:], id)
 				}
 				reopen(t, fmt.Sprint("free pages ", ids), full)
 			}

@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"go.etcd.io/bbolt"
-	dberrors "go.etcd.io/bbolt/errors"
+
+	"github.com/tr87proxy/tr87proxy/internal/database"
 )
 
 // File is an open file. One goroutine of its own writes it: of each name the last value. The methods of
@@ -35,11 +35,11 @@ const seals = "seals"
 // Open opens a file with such buckets, or creates it. It fails when another process has it open. Close it
 // when nothing is kept any more.
 func Open(path string, log *slog.Logger, buckets ...string) (*File, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
-	if errors.Is(err, dberrors.ErrTimeout) {
-		err = fmt.Errorf("%s is in use by another process", path)
-	}
-	if err != nil {
+	db, err := database.Open(path, bbolt.Options{}, nil)
+	switch {
+	case errors.Is(err, database.ErrDamaged):
+		return nil, fmt.Errorf("%s is no state file, or damaged; move it away to begin a new one: %w", path, err)
+	case err != nil:
 		return nil, err
 	}
 	key := make([]byte, sha256.Size)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -122,4 +123,36 @@ func TestNone(t *testing.T) {
 		t.Error("nothing has a key, or values")
 	}
 	f.Close()
+}
+
+// A file that is damaged, or none of this program, is an error that says what to do, and is not changed.
+func TestDamaged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	f := open(t, path)
+	for n := range 500 {
+		f.Keep(things, strings.Repeat("x", n%30+1), strings.Repeat("y", 200), false)
+	}
+	f.Flush()
+	f.Close()
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{
+		"text": []byte("this is no state file"), "cut": whole[:len(whole)/2], "zeros": make([]byte, len(whole)), "no data": append(bytes.Clone(whole[:8192]), make([]byte, len(whole)-8192)...),
+	} {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := Open(path, slog.New(slog.DiscardHandler), things)
+		if err == nil {
+			f.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "move it away") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, data) {
+			t.Errorf("%s: the file was changed", name)
+		}
+	}
 }

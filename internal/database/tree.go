@@ -1,4 +1,4 @@
-package eventlog
+package database
 
 import (
 	"bytes"
@@ -41,9 +41,9 @@ const (
 
 var native = binary.NativeEndian
 
-// readTree calls visit with each key that can be read, in order, and with the names of the buckets that it is in. visit
-// must not keep its arguments. readTree returns an error, an errDamaged, if not everything is sound.
-func readTree(file io.ReaderAt, size int64, visit func(path []string, key, value []byte)) error {
+// Read calls visit with each key in a file that can be read, in order, and with the names of the buckets that it is in.
+// visit must not keep its arguments. Read returns an error, an ErrDamaged, if not everything is sound.
+func Read(file io.ReaderAt, size int64, visit func(path []string, key, value []byte)) error {
 	t := &tree{file: file, size: uint64(max(size, 0)), used: map[uint64]bool{}, visit: visit}
 	m, ok := t.meta()
 	if !ok {
@@ -58,7 +58,7 @@ func readTree(file io.ReaderAt, size int64, visit func(path []string, key, value
 
 func (t *tree) wrong(format string, args ...any) {
 	if t.fault == nil {
-		t.fault = fmt.Errorf("%w: "+format, append([]any{errDamaged}, args...)...)
+		t.fault = fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, args...)...)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/share"
@@ -33,7 +32,7 @@ func NewWeb(log *slog.Logger, handler http.Handler) *Web {
 		}
 		handler.ServeHTTP(rw, r)
 	}))
-	w.server.MaxHeaderBytes, w.server.WriteTimeout = 16<<10, 2*time.Minute
+	w.server.MaxHeaderBytes = 16 << 10
 	w.server.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
 		return context.WithValue(ctx, guestKey{}, nc.(*visit).guest)
 	}

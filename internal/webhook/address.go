@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// errAddress is the error for a receiver with an address that hooks must not reach.
-var errAddress = errors.New("the receiver has an address that is not public")
+// ErrAddress is the error for a receiver with an address that must not be reached.
+var ErrAddress = errors.New("the receiver has an address that is not public")
 
 // never are networks that no hook reaches: unspecified addresses, multicast, what is reserved, and addresses that
 // contain others.
@@ -51,6 +51,12 @@ func allowed(addr netip.Addr, alsoPrivate bool) bool {
 	return addr.Is4() || public.Contains(addr)
 }
 
+// MayReach reports whether a client of [NewClient] may reach a host, as far as that can be seen before it is resolved.
+func MayReach(host string, private func(netip.Addr) bool) bool {
+	addr, err := netip.ParseAddr(host)
+	return err != nil || allowed(addr, private(addr.Unmap()))
+}
+
 // forbidden returns why a hook may not send to a host as far as that can be seen before it is resolved; "" if it may.
 func forbidden(host string, alsoPrivate bool) string {
 	if addr, err := netip.ParseAddr(host); err == nil {
@@ -76,7 +82,7 @@ func NewClient(private func(netip.Addr) bool) *http.Client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err != nil || !allowed(at.Addr(), private(at.Addr().Unmap())) {
-			return errAddress
+			return ErrAddress
 		}
 		return nil
 	}}

@@ -114,8 +114,8 @@ func withoutURL(err error) string {
 	switch {
 	case errors.As(err, &resolving): // it would name our name server
 		return "the host of the URL cannot be resolved"
-	case errors.Is(err, errAddress):
-		return errAddress.Error()
+	case errors.Is(err, ErrAddress):
+		return ErrAddress.Error()
 	}
 	return err.Error()
 }

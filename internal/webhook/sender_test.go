@@ -318,7 +318,7 @@ func TestPrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.add("100")
-	wait.For(t, "the failure", func() bool { return b.status("crm").Failure == errAddress.Error() })
+	wait.For(t, "the failure", func() bool { return b.status("crm").Failure == ErrAddress.Error() })
 	if len(requests) > 0 {
 		t.Error("the request has arrived")
 	}

@@ -260,7 +260,7 @@ func (c Channel) End(to *Endpoint, manager, id, status, reason string) (envelope
 	action = c.eventing + "/SubscriptionEnd"
 	at := ""
 	if c.eventing == eventing2004 {
-		at = fmt.Sprintf(`<e:SubscriptionManager><a:Address xmlns:a="%s">%s</a:Address><a:ReferenceParameters xmlns:a="%[1]s"><e:Identifier>%[3]s</e:Identifier></a:ReferenceParameters></e:SubscriptionManager>`, c.wsa, escape(manager), escape(id))
+		at = fmt.Sprintf(`<e:SubscriptionManager><a:Address xmlns:a="%s">%s</a:Address><a:ReferenceParameters xmlns:a="%[1]s"><e:Identifier>%[3]s</e:Identifier></a:ReferenceParameters></e:SubscriptionManager>`, addressing2004, escape(manager), escape(id))
 	}
 	return c.message(to, action, fmt.Sprintf(`<e:SubscriptionEnd xmlns:e="%[1]s">%[2]s<e:Status>%[1]s/%[3]s</e:Status><e:Reason>%[4]s</e:Reason></e:SubscriptionEnd>`, c.eventing, at, status, escape(reason))), action
 }

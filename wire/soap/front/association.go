@@ -19,7 +19,7 @@ type association struct {
 	server  *Server
 	id      string   // that clients send
 	key     [32]byte // of the credentials
-	who     string   // the identity that it counts for
+	who     string   // the identity that it counts for; guarded by the server's mu
 	implied bool     // its requests name no session
 	session *proxy.Session
 	queue   queue
@@ -35,10 +35,11 @@ type association struct {
 	pull          pull
 }
 
-// newAssociation opens a session of the core for the client of a request. It returns nil after it has responded.
+// newAssociation opens a session of the core for the client of a request. The caller calls exit. It returns nil after it has
+// responded.
 func (x *exchange) newAssociation(implied bool) *association {
 	s := x.server
-	a := &association{server: s, id: rand.Text(), key: x.caller.Key, who: x.share(), implied: implied, subscriptions: map[string]*subscription{}}
+	a := &association{server: s, id: rand.Text(), key: x.caller.Key, who: x.share(), implied: implied, users: 1, subscriptions: map[string]*subscription{}}
 	a.queue.init()
 	s.mu.Lock()
 	full := s.closed || len(s.associations) >= maxAssociations || s.counts[a.who] >= maxOfIdentity
@@ -48,16 +49,27 @@ func (x *exchange) newAssociation(implied bool) *association {
 	}
 	s.mu.Unlock()
 	if full {
-		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded), x.edition))
+		x.refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded)
 		return nil
 	}
 	session, err := s.cfg.Proxy.Open(x.caller.Opening, a)
 	if err != nil { // the core has logged it
 		a.forget()
-		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Security, uacsta.Generic), x.edition))
+		x.refuse(uacsta.Security, uacsta.Generic)
 		return nil
 	}
+	a.mu.Lock()
 	a.session = session
+	gone := a.gone // the server has closed meanwhile, or the core the session
+	if implied && !gone {
+		a.idle = time.AfterFunc(idleTime, a.unused)
+	}
+	a.mu.Unlock()
+	if gone {
+		session.Close(nil)
+		x.refuse(uacsta.Security, uacsta.Generic)
+		return nil
+	}
 	return a
 }
 
@@ -69,47 +81,57 @@ func (x *exchange) share() string {
 	return "identity " + x.caller.Opening.Identity.Name
 }
 
-// association returns the association of a request that is not StartApplicationSession. It returns nil after it has
-// responded.
+// association returns the association of a request that is not StartApplicationSession. The caller calls exit. It returns nil
+// after it has responded.
 func (x *exchange) association() *association {
 	s := x.server
 	if id := x.session(); id != "" {
 		s.mu.Lock()
 		a := s.associations[id]
 		s.mu.Unlock()
-		if a == nil || a.implied || !x.owns(a) {
-			x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Security, uacsta.Generic), x.edition))
-			return nil
+		if a != nil && !a.implied && x.owns(a) && a.enter() {
+			return a
 		}
-		return a
+		x.unknown()
+		return nil
 	}
 	if x.caller.Opening.Identity.Name == "" {
-		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Security, uacsta.Generic), x.edition))
+		x.unknown()
 		return nil
 	}
-	s.mu.Lock()
-	a := s.implicit[x.caller.Key]
-	s.mu.Unlock()
-	if a != nil {
-		return a
+	for {
+		s.mu.Lock()
+		old := s.implicit[x.caller.Key]
+		s.mu.Unlock()
+		if old != nil && old.enter() {
+			return old
+		}
+		a := x.newAssociation(true)
+		if a == nil {
+			return nil
+		}
+		s.mu.Lock()
+		first := s.implicit[a.key] == old
+		if first {
+			s.implicit[a.key] = a
+		}
+		s.mu.Unlock()
+		if first {
+			return a
+		}
+		a.leave("", "") // another request was faster
 	}
-	if a = x.newAssociation(true); a == nil {
-		return nil
+}
+
+// unknown responds to a request of nobody, or one that names a session that is not its client's. Software made for .NET sends
+// credentials only after 401.
+func (x *exchange) unknown() {
+	if x.caller.Opening.Identity.Name == "" {
+		challenge(x.w)
+		http.Error(x.w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
+		return
 	}
-	s.mu.Lock()
-	other := s.implicit[a.key]
-	if other == nil {
-		s.implicit[a.key] = a
-	}
-	s.mu.Unlock()
-	if other != nil { // another request was faster
-		a.leave("", "")
-		return other
-	}
-	a.mu.Lock()
-	a.idle = time.AfterFunc(idleTime, a.unused)
-	a.mu.Unlock()
-	return a
+	x.refuse(uacsta.Security, uacsta.Generic)
 }
 
 // cookie is the name of the cookie that names a session, for software that sets header blocks with difficulty.
@@ -132,10 +154,15 @@ func (x *exchange) owns(a *association) bool { return x.caller.Key == a.key }
 
 // start serves StartApplicationSession, which makes an association.
 func (x *exchange) start(m *uacsta.Message) {
+	if x.caller.Opening.Identity.Name == "" && !hasLogin(m) {
+		x.unknown()
+		return
+	}
 	a := x.newAssociation(false)
 	if a == nil {
 		return
 	}
+	defer a.exit()
 	res, release, err := a.do(x.r.Context(), m)
 	defer release()
 	if err != nil || res == nil || res.Name() != uacsta.NameStartApplicationSession+"PosResponse" {
@@ -152,12 +179,22 @@ func (x *exchange) start(m *uacsta.Message) {
 	a.mu.Unlock()
 	if !a.countFor("identity " + a.session.Identity().Name) {
 		defer a.leave("", "")
-		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded), x.edition))
+		x.refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded)
 		return
 	}
 	res.SetText("sessionID", a.id)
 	http.SetCookie(x.w, &http.Cookie{Name: cookie, Value: a.id, Path: "/", HttpOnly: true, Secure: x.r.TLS != nil, SameSite: http.SameSiteStrictMode}) //nolint:gosec // a listener without TLS cannot have secure ones
 	x.respond(a, m, res)
+}
+
+// hasLogin reports whether StartApplicationSession has a name and password.
+func hasLogin(m *uacsta.Message) bool {
+	var s uacsta.StartApplicationSession
+	if m.Decode(&s) != nil {
+		return true // for the core to refuse
+	}
+	_, given := s.ApplicationInfo.Login()
+	return given
 }
 
 // enter reports whether the association is still there, and keeps it until exit is called.
@@ -185,10 +222,13 @@ func (a *association) exit() {
 // unused ends an association that nobody has used for long.
 func (a *association) unused() {
 	a.mu.Lock()
-	used := a.users > 0
+	used := a.users > 0 || a.gone
+	a.gone = a.gone || !used
 	a.mu.Unlock()
 	if !used {
-		a.leave("SourceCanceling", "the client has sent no request for long")
+		a.remove()
+		a.session.Close(nil)
+		a.ended("SourceCanceling", "the client has sent no request for long")
 	}
 }
 
@@ -209,18 +249,21 @@ func (a *association) do(ctx context.Context, m *uacsta.Message) (res *uacsta.Me
 	if m.Text("sessionID") == a.id { // Stop and Reset
 		m.SetText("sessionID", inner)
 	}
-	answered := make(chan answer, 1)
+	answered := make(chan answer)
 	a.order.Lock()
-	a.session.Request(m, func(res *uacsta.Message) { answered <- answer{res, a.queue.hold()} })
+	a.session.Request(m, func(res *uacsta.Message) {
+		got := answer{res, a.queue.hold()}
+		select {
+		case answered <- got:
+		case <-ctx.Done(): // nobody waits any more
+			got.release()
+		}
+	})
 	a.order.Unlock()
 	select {
 	case got := <-answered:
 		return got.res, got.release, nil
 	case <-ctx.Done():
-		a.server.group.Go(func() { // the core responds to each request
-			got := <-answered
-			got.release()
-		})
 		return nil, func() {}, ctx.Err()
 	}
 }
@@ -231,7 +274,7 @@ func (a *association) Event(m *uacsta.Message) {
 		m = m.Clone()
 		m.SetText("sessionID", a.id)
 		a.put(m)
-		a.server.group.Go(func() { a.leave("SourceCanceling", "the application session has ended") })
+		a.leave("SourceCanceling", "the application session has ended")
 		return
 	}
 	a.put(m)
@@ -259,10 +302,16 @@ func (a *association) Closed(error) {
 
 // leave ends the association and its session of the core.
 func (a *association) leave(status, why string) {
-	if a.forget() {
-		a.session.Close(nil)
-		a.ended(status, why)
+	if !a.forget() {
+		return
 	}
+	a.mu.Lock()
+	session := a.session
+	a.mu.Unlock()
+	if session != nil { // else newAssociation closes it
+		session.Close(nil)
+	}
+	a.ended(status, why)
 }
 
 // forget takes the association out of the tables, and reports whether it was there.
@@ -277,6 +326,11 @@ func (a *association) forget() bool {
 	if gone {
 		return false
 	}
+	a.remove()
+	return true
+}
+
+func (a *association) remove() {
 	s := a.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -285,7 +339,6 @@ func (a *association) forget() bool {
 		delete(s.implicit, a.key)
 	}
 	s.discount(a.who)
-	return true
 }
 
 // countFor has the association count for another share, that of the identity that has logged in, and reports whether there

@@ -51,7 +51,7 @@ func (d *door) identify(w http.ResponseWriter, r *http.Request) (Caller, bool) {
 		return c, true
 	}
 	if status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Basic realm="CSTA", charset="UTF-8"`)
+		challenge(w)
 	}
 	if why != "" { // a first request without credentials is usual: software made for .NET sends one
 		user, _, _ := r.BasicAuth()
@@ -62,6 +62,11 @@ func (d *door) identify(w http.ResponseWriter, r *http.Request) (Caller, bool) {
 	}
 	http.Error(w, http.StatusText(status), status)
 	return Caller{}, false
+}
+
+// challenge asks for credentials.
+func challenge(w http.ResponseWriter) {
+	w.Header().Set("WWW-Authenticate", `Basic realm="CSTA", charset="UTF-8"`)
 }
 
 // caller returns the client of a request; else the status of the response, and why, "" for a request that has no credentials

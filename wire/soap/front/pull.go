@@ -27,41 +27,24 @@ type pull struct {
 
 // getEvents serves GetEvents: events for clients that nobody can connect to. What a client does not acknowledge comes again.
 func (x *exchange) getEvents() {
-	var acknowledge uint64
-	most, wait := mostEvents, usualWait
-	for _, c := range x.envelope.Body.Children() {
-		text, _ := c.Text()
-		n, err := strconv.ParseUint(text, 10, 63)
-		if err != nil {
-			x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Operation, uacsta.InvalidParameterValue), x.edition))
-			return
-		}
-		switch c.Name() {
-		case "acknowledge":
-			acknowledge = n
-		case "maxEvents":
-			most = int(min(max(n, 1), mostEvents))
-		case "waitSeconds":
-			wait = min(time.Duration(min(n, 3600))*time.Second, longestWait)
-		}
+	want, ok := parsePull(x.envelope.Body)
+	if !ok {
+		x.refuse(uacsta.Operation, uacsta.InvalidParameterValue)
+		return
 	}
 	a := x.association()
 	if a == nil {
 		return
 	}
-	if !a.enter() {
-		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Security, uacsta.Generic), x.edition))
-		return
-	}
 	defer a.exit()
-	ctx, cancel := context.WithTimeout(x.r.Context(), wait)
+	ctx, cancel := context.WithTimeout(x.r.Context(), want.wait)
 	defer cancel()
-	after, ok := a.acknowledge(acknowledge, cancel)
+	after, ok := a.acknowledge(want.acknowledge, cancel)
 	if !ok {
-		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Operation, uacsta.InvalidParameterValue), x.edition))
+		x.refuse(uacsta.Operation, uacsta.InvalidParameterValue)
 		return
 	}
-	items, lost, _ := a.queue.read(ctx, after, most)
+	items, lost, _ := a.queue.read(ctx, after, want.most)
 	var b strings.Builder
 	fmt.Fprintf(&b, `<GetEventsResponse xmlns="%s"><lost>%t</lost>`, soap.NamespaceSession, lost)
 	for _, i := range items {
@@ -71,6 +54,38 @@ func (x *exchange) getEvents() {
 	a.gave(items, lost)
 	action := soap.NamespaceSession + ":GetEventsResponse"
 	x.answer(action, x.envelope.Answer(action, b.String()))
+}
+
+// wish is what GetEvents asks for.
+type wish struct {
+	acknowledge uint64
+	most        int
+	wait        time.Duration
+}
+
+// parsePull reads GetEvents.
+func parsePull(body uacsta.Raw) (wish, bool) {
+	w := wish{most: mostEvents, wait: usualWait}
+	seen := map[string]bool{}
+	for _, c := range body.Children() {
+		text, _ := c.Text()
+		n, err := strconv.ParseUint(text, 10, 63)
+		if err != nil || seen[c.Name()] || c.Namespace() != soap.NamespaceSession {
+			return w, false
+		}
+		seen[c.Name()] = true
+		switch c.Name() {
+		case "acknowledge":
+			w.acknowledge = n
+		case "maxEvents":
+			w.most = int(min(max(n, 1), mostEvents))
+		case "waitSeconds":
+			w.wait = min(time.Duration(min(n, 3600))*time.Second, longestWait)
+		default:
+			return w, false
+		}
+	}
+	return w, !body.HasText()
 }
 
 // acknowledge notes what the client has handled, and that another call waits now, and returns the number after which it gets

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -68,7 +69,9 @@ func Build(f *Settings, front string, env *kind.FrontEnv) *Server {
 const (
 	maxBody         = uacsta.MaxCarrier
 	strangerBody    = 16 << 10         // of a request without credentials, which may have logged in by StartApplicationSession
+	bodyTime        = 10 * time.Second // within which a request must have come
 	requestTime     = 30 * time.Second // for the response of a switch
+	serveTime       = 2 * time.Minute  // for all of a request, with the reading of the response
 	idleTime        = 5 * time.Minute  // after which a client without application session is forgotten
 	maxAssociations = 1000
 	maxOfIdentity   = 10
@@ -117,6 +120,9 @@ func (s *Server) Close() {
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	deadlines := http.NewResponseController(w)
+	_ = deadlines.SetWriteDeadline(time.Now().Add(serveTime))
+	defer func() { _ = deadlines.SetWriteDeadline(time.Time{}) }()
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -156,7 +162,10 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) {
 	if x.caller.Opening.Identity.Name == "" {
 		size, elements = strangerBody, strangerElements
 	}
+	deadlines := http.NewResponseController(w)
+	_ = deadlines.SetReadDeadline(time.Now().Add(bodyTime))
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, size))
+	_ = deadlines.SetReadDeadline(time.Time{}) // GetEvents waits
 	if err != nil {
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 			x.fail(&soap.Fault{Code: soap.Client, Reason: "the request is too large", TooLarge: true})
@@ -196,10 +205,18 @@ func (x *exchange) answer(action string, envelope []byte) {
 	x.write(http.StatusOK, x.envelope.Version.ContentType(action), envelope)
 }
 
+// refuse responds with a negative response.
+func (x *exchange) refuse(category uacsta.Category, value string) {
+	x.fail(x.envelope.Refuse(uacsta.Refuse(category, value), x.edition))
+}
+
+// write writes a response. When it returns the response is on its way: no event that the request caused overtakes it.
 func (x *exchange) write(status int, contentType string, body []byte) {
 	x.w.Header().Set("Content-Type", contentType)
+	x.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	x.w.WriteHeader(status)
 	_, _ = x.w.Write(body)
+	_ = http.NewResponseController(x.w).Flush()
 }
 
 // dispatch serves a request by the element in its body.
@@ -232,22 +249,20 @@ func (x *exchange) dispatch() {
 		}
 		x.fail(f)
 	case err != nil:
-		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported), x.edition))
+		x.refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 	case m.Name() == uacsta.NameStartApplicationSession:
 		x.start(m)
 	case uacsta.EditionOf(m.Namespace()) == 0 && m.Namespace() != uacsta.NamespaceApplSession:
-		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported), x.edition))
+		x.refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 	default:
-		if a := x.association(); a != nil {
-			x.serve(a, m)
-		}
+		x.serve(m)
 	}
 }
 
 // serve has the core carry a request out, and responds.
-func (x *exchange) serve(a *association, m *uacsta.Message) {
-	if !a.enter() {
-		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Security, uacsta.Generic), x.edition))
+func (x *exchange) serve(m *uacsta.Message) {
+	a := x.association()
+	if a == nil {
 		return
 	}
 	defer a.exit()
@@ -268,6 +283,7 @@ func (x *exchange) respond(a *association, m, res *uacsta.Message) {
 	switch {
 	case res == nil:
 		x.w.WriteHeader(http.StatusAccepted)
+		_ = http.NewResponseController(x.w).Flush()
 	case res.Err() != nil:
 		x.fail(x.envelope.Refuse(res.Err(), x.edition))
 	case strings.HasSuffix(res.Name(), "NegResponse"):
@@ -276,7 +292,7 @@ func (x *exchange) respond(a *association, m, res *uacsta.Message) {
 		x.fail(f)
 	case !res.Conform(x.edition):
 		x.server.log.Warn("response cannot be written over SOAP", "front", name, "identity", a.session.Identity().String(), "message", share.Clip(res.Name()))
-		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported), x.edition))
+		x.refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 	default:
 		action := soap.ServiceAction(x.edition, res.Name())
 		x.answer(action, x.envelope.Answer(action, res.String()))

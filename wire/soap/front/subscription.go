@@ -16,7 +16,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/internal/webhook"
-	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/soap"
 )
 
@@ -56,10 +55,6 @@ func (x *exchange) eventing() {
 	if a == nil {
 		return
 	}
-	if !a.enter() {
-		x.fail(x.envelope.Refuse(uacsta.Refuse(uacsta.Security, uacsta.Generic), x.edition))
-		return
-	}
 	defer a.exit()
 	switch x.envelope.Body.Name() {
 	case "Subscribe":
@@ -78,10 +73,17 @@ func (x *exchange) subscribe(a *association) {
 		x.fail(fault)
 		return
 	}
+	from := x.caller.Opening.Addr
+	private := func(sink netip.Addr) bool { return x.server.cfg.Private(from, sink) }
+	for _, to := range []*soap.Endpoint{&want.To, want.End} {
+		if to != nil && !webhook.MayReach(to.URL.Hostname(), private) {
+			x.fail(x.envelope.Unable("events go to public addresses, and to the address of the client; xml.soap.private-sinks allows private ones"))
+			return
+		}
+	}
 	id := rand.Text()
 	s := &subscription{a: a, id: id, to: want.To, end: want.End, channel: x.envelope.Channel(want)}
-	from := x.caller.Opening.Addr
-	s.client = webhook.NewClient(func(sink netip.Addr) bool { return x.server.cfg.Private(from, sink) })
+	s.client = webhook.NewClient(private)
 	s.manager = strings.TrimSuffix(x.server.base(x.r)+path.Dir(x.r.URL.EscapedPath()), "/") + "/subscriptions/" + id
 	granted := term(want.Expires)
 	s.expires = now.Add(granted.After)
@@ -97,8 +99,8 @@ func (x *exchange) subscribe(a *association) {
 	a.subscriptions[id] = s
 	s.timer = time.AfterFunc(granted.After, func() { s.expire() })
 	last := a.queue.last()
+	x.server.group.Go(func() { s.run(ctx, last) }) // Close waits once the association is gone
 	a.mu.Unlock()
-	x.server.group.Go(func() { s.run(ctx, last) })
 	x.server.log.Info("subscription began", "front", name, "identity", a.session.Identity().String(), "sink", s.to.URL.Host, "expires", granted.After)
 	x.answer("", x.envelope.Subscribed(s.manager, id, granted, now))
 }
@@ -120,7 +122,7 @@ func (x *exchange) manage(a *association) {
 		id = path.Base(x.r.URL.Path)
 	}
 	now := time.Now()
-	left, fault := x.managed(a, id, now)
+	left, fault := a.manage(id, x.envelope, now)
 	if fault != nil {
 		x.fail(fault)
 		return
@@ -128,23 +130,24 @@ func (x *exchange) manage(a *association) {
 	x.answer("", x.envelope.Managed(left, now))
 }
 
-// managed carries out Renew, GetStatus or Unsubscribe, and returns how long the subscription holds.
-func (x *exchange) managed(a *association, id string, now time.Time) (left soap.Expiry, fault *soap.Fault) {
+// manage carries a request about a subscription out, and returns how long the subscription is still granted.
+func (a *association) manage(id string, e *soap.Envelope, now time.Time) (soap.Expiry, *soap.Fault) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.subscriptions[id]
 	if s == nil {
-		return left, x.envelope.Unknown()
+		return soap.Expiry{}, e.Unknown()
 	}
-	left.After = max(s.expires.Sub(now), time.Second)
-	switch x.envelope.Body.Name() {
+	left := soap.Expiry{After: max(s.expires.Sub(now), time.Second)}
+	switch e.Body.Name() {
 	case "Renew":
 		var asked soap.Expiry
-		for _, c := range x.envelope.Body.Children() {
+		for _, c := range e.Body.Children() {
 			if c.Name() != "Expires" {
 				continue
 			}
-			if asked, fault = x.envelope.Expiry(c, now); fault != nil {
+			var fault *soap.Fault
+			if asked, fault = e.Expiry(c, now); fault != nil {
 				return left, fault
 			}
 		}
@@ -259,6 +262,8 @@ func (s *subscription) deliver(ctx context.Context, i item) error {
 			continue
 		case err == nil && (status == http.StatusInternalServerError || status == http.StatusBadRequest):
 			return errFault
+		case errors.Is(err, webhook.ErrAddress):
+			return webhook.ErrAddress
 		case err == nil && status/100 == 3:
 			return errors.New("the sink redirects, which is not followed")
 		case time.Now().After(give):

@@ -1,0 +1,258 @@
+package tests
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/tests/schema"
+)
+
+const (
+	soap11 = "http://schemas.xmlsoap.org/soap/envelope/"
+	soap12 = "http://www.w3.org/2003/05/soap-envelope"
+)
+
+// envelopesSchema describes envelopes: what they carry must be what the proxy's schemas describe. Faults are not qualified in
+// SOAP 1.1.
+const envelopesSchema = `<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" xmlns:e="%[1]s" targetNamespace="%[1]s" elementFormDefault="qualified">
+%[3]s<xs:element name="Envelope"><xs:complexType><xs:sequence>
+<xs:element name="Header" minOccurs="0"><xs:complexType><xs:sequence><xs:any processContents="lax" minOccurs="0" maxOccurs="unbounded"/></xs:sequence></xs:complexType></xs:element>
+<xs:element name="Body"><xs:complexType><xs:sequence><xs:any minOccurs="0"/></xs:sequence></xs:complexType></xs:element>
+</xs:sequence></xs:complexType></xs:element>
+<xs:element name="Fault"><xs:complexType><xs:sequence>%[2]s</xs:sequence></xs:complexType></xs:element>
+</xs:schema>`
+
+const (
+	fault11 = `<xs:element name="faultcode" type="xs:QName" form="unqualified"/><xs:element name="faultstring" type="xs:string" form="unqualified"/>
+<xs:element name="detail" minOccurs="0" form="unqualified"><xs:complexType><xs:sequence><xs:any/></xs:sequence></xs:complexType></xs:element>`
+	fault12 = `<xs:element name="Code"><xs:complexType><xs:sequence><xs:element name="Value" type="xs:QName"/><xs:element name="Subcode" minOccurs="0"><xs:complexType><xs:sequence><xs:element name="Value" type="xs:QName"/></xs:sequence></xs:complexType></xs:element></xs:sequence></xs:complexType></xs:element>
+<xs:element name="Reason"><xs:complexType><xs:sequence><xs:element name="Text"><xs:complexType><xs:simpleContent><xs:extension base="xs:string"><xs:anyAttribute processContents="skip"/></xs:extension></xs:simpleContent></xs:complexType></xs:element></xs:sequence></xs:complexType></xs:element>
+<xs:element name="Detail" minOccurs="0"><xs:complexType><xs:sequence><xs:any/></xs:sequence></xs:complexType></xs:element>`
+)
+
+// soapSchema returns the file of a schema of envelopes, with those that a proxy serves for an edition.
+func soapSchema(t *testing.T, url string, edition int) string {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fetch := func(path string) string {
+		status, _, body := overHTTP(t, http.DefaultClient, "GET", url+path, "")
+		if status != http.StatusOK {
+			t.Fatalf("%s: %d", path, status)
+		}
+		return body
+	}
+	description := fetch(fmt.Sprintf("/csta/ed%d?wsdl", edition))
+	_ = os.Mkdir(filepath.Join(dir, "xsd"), 0o700)
+	imports := ""
+	add := func(file, namespace string) {
+		imports += fmt.Sprintf(`<xs:import namespace="%s" schemaLocation="%s"/>`+"\n", namespace, file)
+	}
+	for _, file := range []string{fmt.Sprintf("xsd/ed%d.xsd", edition), "xsd/session.xsd"} {
+		text := fetch("/csta/" + file)
+		write(file, text)
+		add(file, target.FindStringSubmatch(text)[1])
+	}
+	prefixes := regexp.MustCompile(`(?s)<wsdl:definitions.*?>`).FindString(description)
+	declared := strings.Join(regexp.MustCompile(`xmlns:\w+="[^"]*"`).FindAllString(prefixes, -1), " ")
+	inline := regexp.MustCompile(`(?s)<xs:schema .*?</xs:schema>`).FindAllString(description, -1)
+	names := map[string]string{}
+	for i, text := range inline {
+		names[target.FindStringSubmatch(text)[1]] = fmt.Sprintf("inline%d.xsd", i)
+	}
+	for namespace, name := range names {
+		var text string
+		for _, one := range inline {
+			if target.FindStringSubmatch(one)[1] == namespace {
+				text = strings.Replace(one, "<xs:schema ", "<xs:schema "+declared+" ", 1)
+			}
+		}
+		for other, file := range names {
+			text = strings.ReplaceAll(text, `<xs:import namespace="`+other+`"/>`, `<xs:import namespace="`+other+`" schemaLocation="`+file+`"/>`)
+		}
+		write(name, text)
+		add(name, namespace)
+	}
+	write("soap12.xsd", fmt.Sprintf(envelopesSchema, soap12, fault12, imports))
+	write("soap11.xsd", fmt.Sprintf(envelopesSchema, soap11, fault11, `<xs:import namespace="`+soap12+`" schemaLocation="soap12.xsd"/>`+"\n"+imports))
+	return filepath.Join(dir, "soap11.xsd")
+}
+
+var target = regexp.MustCompile(`targetNamespace="([^"]*)"`)
+
+// overHTTP sends a request over HTTP, with headers by name and value, and returns the response.
+func overHTTP(t *testing.T, client *http.Client, method, url, body string, headers ...string) (status int, header http.Header, text string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	res, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, res.Header, string(data)
+}
+
+// serveSOAP starts a proxy with the account crm, and no trusted peer, and returns the URLs of its services over HTTP and TLS.
+func serveSOAP(t *testing.T) (r *running, plain, secure string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "accounts")
+	account(t, file, "crm", soapPassword)
+	account(t, file, "other", soapPassword)
+	r = serve(t, "application-sessions: {xml: optional, accounts: "+file+"}\ngrants: [{who: \"*\", control: [\"*\"], dial: [\"*\"]}]\n")
+	return r, fmt.Sprintf("http://127.0.0.1:%d", r.xmlPort), fmt.Sprintf("https://127.0.0.1:%d", r.xmlTLSPort)
+}
+
+const soapPassword = "s3cret <&>"
+
+// Programs with the SOAP of Python (zeep) and PHP are made from the served description, over HTTP and TLS, in SOAP 1.1 and 1.2:
+// they monitor, call, answer, hold, consult, transfer and take snapshots, get events by pull and by push, faults with their
+// detail, and sessions by header block and cookie. Every envelope that the proxy sends them is valid against the schemas that
+// it serves.
+func TestForeignSOAP(t *testing.T) {
+	t.Parallel()
+	for name, client := range map[string]func(t *testing.T) (interpreter, script string){
+		"zeep": func(t *testing.T) (string, string) { return pythonWith(t, "zeep"), "client.py" },
+		"php": func(t *testing.T) (string, string) {
+			php := tool(t, "php")
+			if out, _ := exec.CommandContext(t.Context(), php, "-m").Output(); !bytes.Contains(out, []byte("\nsoap\n")) {
+				return tool(t, "php-soap"), ""
+			}
+			return php, "client.php"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			interpreter, script := client(t)
+			script, err := filepath.Abs(filepath.Join("testdata", "soap", script))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, secure := range []bool{false, true} {
+				r, url, tlsURL := serveSOAP(t)
+				envelopes := t.TempDir()
+				schemas := soapSchema(t, url, 3)
+				certificate := ""
+				if secure {
+					url, certificate = tlsURL, filepath.Join(r.dir, "cert.pem")
+				}
+				p := start(t, interpreter, script, url, certificate, soapPassword, envelopes)
+				if err := p.wait(2 * patience); err != nil || !strings.Contains(p.out.String(), "done") {
+					t.Fatalf("%s: %v\n%s", url, err, p.out)
+				}
+				validateEnvelopes(t, schemas, envelopes, 15)
+				r.stop()
+			}
+		})
+	}
+}
+
+// validateEnvelopes validates the envelopes in a folder, of which there must be enough.
+func validateEnvelopes(t *testing.T, schemas, folder string, enough int) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*.xml"))
+	if err != nil || len(files) < enough {
+		t.Fatalf("%d envelopes, %v", len(files), err)
+	}
+	docs := map[string][]byte{}
+	for _, file := range files {
+		if docs[filepath.Base(file)], err = os.ReadFile(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	schema.ValidateBy(t, schemas, docs)
+}
+
+// A program in C++ whose classes gSOAP has made from the served description monitors, calls, answers, gets events and a fault.
+// Compiling the whole description takes minutes: the program has the operations that it needs.
+func TestGSOAP(t *testing.T) {
+	t.Parallel()
+	tool(t, "wsdl2h")
+	tool(t, "soapcpp2")
+	compiler := tool(t, "g++")
+	if _, err := os.Stat("/usr/include/stdsoap2.h"); err != nil {
+		tool(t, "libgsoap-dev")
+	}
+	program, err := os.ReadFile(filepath.Join("testdata", "soap", "client.cpp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, url, _ := serveSOAP(t)
+	_, _, description := overHTTP(t, http.DefaultClient, "GET", url+"/csta/ed3?wsdl", "")
+	dir := t.TempDir()
+	_ = os.Mkdir(filepath.Join(dir, "xsd"), 0o700)
+	files := map[string]string{
+		"csta.wsdl": cutDown(description, "MonitorStart", "MakeCall", "AnswerCall", "HoldCall", "GetEvents"), "client.cpp": string(program),
+		"typemap.dat": "csta = \"http://www.ecma-international.org/standards/ecma-323/csta/ed3\"\nown = \"urn:tr87proxy:csta-soap\"\n",
+	}
+	for _, name := range []string{"xsd/ed3.xsd", "xsd/session.xsd"} {
+		_, _, files[name] = overHTTP(t, http.DefaultClient, "GET", url+"/csta/"+name, "")
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, command := range [][]string{
+		{"wsdl2h", "-O4", "-t", "typemap.dat", "-o", "csta.h", "csta.wsdl"},
+		{"soapcpp2", "-C", "-j", "-w", "-x", "-L", "csta.h"},
+		{compiler, "-O0", "-w", "-o", "client", "client.cpp", "soapC.cpp", "soapCallControlBindingProxy.cpp", "-lgsoap++"},
+		{"./client", url + "/csta/ed3", soapPassword},
+	} {
+		run := exec.CommandContext(t.Context(), command[0], command[1:]...)
+		run.Dir = dir
+		out, err := run.CombinedOutput()
+		if last := command[0] == "./client"; err != nil || last && !bytes.Contains(out, []byte("done")) {
+			t.Fatalf("%v: %v\n%s", command, err, out[max(0, len(out)-2000):])
+		}
+	}
+	r.stop()
+}
+
+// cutDown returns a description with some operations and the first events only.
+func cutDown(description string, operations ...string) string {
+	some := strings.Join(operations, "|")
+	keep := func(text, unit string, needed *regexp.Regexp) string {
+		return regexp.MustCompile(unit).ReplaceAllStringFunc(text, func(found string) string {
+			if needed.MatchString(found) {
+				return found
+			}
+			return ""
+		})
+	}
+	description = keep(description, `(?s)<wsdl:operation .*?</wsdl:operation>\n`, regexp.MustCompile(`^<wsdl:operation name="(`+some+`)"`))
+	for _, kind := range []string{"portType", "binding"} {
+		description = keep(description, `(?s)<wsdl:`+kind+` .*?</wsdl:`+kind+`>\n`, regexp.MustCompile(`<wsdl:operation `))
+	}
+	var bindings, messages []string
+	for _, found := range regexp.MustCompile(`<wsdl:binding name="(\w+)"`).FindAllStringSubmatch(description, -1) {
+		bindings = append(bindings, found[1])
+	}
+	description = keep(description, `<wsdl:port .*</wsdl:port>\n`, regexp.MustCompile(`binding="tns:(`+strings.Join(bindings, "|")+`)"`))
+	for _, found := range regexp.MustCompile(` message="tns:(\w+)"`).FindAllStringSubmatch(description, -1) {
+		messages = append(messages, found[1])
+	}
+	description = keep(description, `<wsdl:message .*\n`, regexp.MustCompile(`name="(`+strings.Join(messages, "|")+`)"`))
+	return keep(description, `<xs:element ref="csta:\w+"/>`, regexp.MustCompile(`csta:(Delivered|Established)Event"`))
+}

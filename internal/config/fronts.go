@@ -66,8 +66,8 @@ type Listens struct {
 	Transports    []string // any of udp, tcp, tls, dtls
 	Port, TLSPort string   // the default ports
 	// Ports, if not nil, returns the default ports of one listener, in place of Port and TLSPort.
-	Ports           func(l *Listener) (port, tlsPort string)
-	NoLogin         bool // its protocol has no application sessions: application-sessions has no key for it
+	Ports   func(l *Listener) (port, tlsPort string)
+	NoLogin bool // its protocol has no application sessions: application-sessions has no key for it
 
 	Dialect, Notify, Originate bool // whether listeners have these keys
 }

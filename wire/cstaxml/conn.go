@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -72,6 +75,7 @@ func (c *Conn) Run(ctx context.Context, keep func(context.Context) error, leave 
 
 func (c *Conn) read() error {
 	r := bufio.NewReaderSize(c.nc, 4096)
+	misfit := false // the peer has written a document longer than its header says
 	for {
 		_ = c.nc.SetReadDeadline(time.Time{})
 		longest, elements := MaxFrame, uacsta.MaxElements
@@ -80,6 +84,9 @@ func (c *Conn) read() error {
 			longest, elements = strangerFrame, strangerElements
 		}
 		id, document, err := ReadFrame(r, longest, func() { _ = c.nc.SetReadDeadline(time.Now().Add(c.cfg.FrameTime)) })
+		if err != nil && misfit {
+			return fmt.Errorf("%w; the peer counts characters in the length of a document, not octets", err)
+		}
 		if err != nil {
 			return err
 		}
@@ -90,9 +97,18 @@ func (c *Conn) read() error {
 		cost := strangerCost * len(document)
 		c.cfg.Guest.Take(cost)
 		m, err := uacsta.ParseWithin(document, elements)
+		if err != nil {
+			if whole := c.rest(r, document, longest-headerSize); len(whole) > len(document) {
+				misfit = true
+				more := strangerCost * (len(whole) - len(document))
+				c.cfg.Guest.Take(more)
+				cost += more
+				m, err = uacsta.ParseWithin(whole, elements)
+			}
+		}
 		if err == nil {
 			err = c.dispatch(t, m)
-		} else { // the frame was sound, so the next one can be read
+		} else { // the next frame can be read
 			err = c.unreadable(t, err)
 		}
 		if err != nil {
@@ -101,6 +117,44 @@ func (c *Conn) read() error {
 		t.wait()
 		c.cfg.Guest.Give(cost)
 	}
+}
+
+// restTime is how long the rest of a document may take that is longer than its header says.
+const restTime = time.Second
+
+// rest returns a document that cannot be read with the octets behind it that belong to it if its header counts characters
+// instead of octets. It reads no more than longest octets, and nothing of the next frame, which begins with 0.
+func (c *Conn) rest(r *bufio.Reader, document []byte, longest int) []byte {
+	characters := 0
+	count := func(octet byte) {
+		if utf8.RuneStart(octet) {
+			characters++
+		}
+	}
+	for _, octet := range document {
+		count(octet)
+	}
+	if characters == len(document) {
+		return document
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(restTime))
+	whole := slices.Clip(document)
+	for len(whole) < longest {
+		next, err := r.Peek(1)
+		if err != nil || next[0] == 0 || characters == len(document) && utf8.RuneStart(next[0]) {
+			break
+		}
+		count(next[0])
+		whole = append(whole, next[0])
+		_, _ = r.Discard(1)
+		if characters == len(document) && next[0] == '>' {
+			break // nothing of a document follows its last character
+		}
+	}
+	if len(whole) > len(document) {
+		c.Report(slog.LevelWarn, "length of a document counts characters instead of octets", "length", len(document), "octets", len(whole))
+	}
+	return whole
 }
 
 // turn is a document of the peer, and its answer if it has one.

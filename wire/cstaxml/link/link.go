@@ -85,13 +85,8 @@ func (l *Link) keep(ctx context.Context, s *session, up proxy.Upcalls) error {
 	if err := s.start(ctx); err != nil {
 		return err
 	}
-	if err := l.alive(ctx, conn); err != nil {
-		return err
-	}
-	if l.cfg.Dialect.Register {
-		l.register(ctx, conn)
-	}
-	if err := l.askFeatures(ctx, conn); err != nil {
+	alive, err := l.meet(ctx, s)
+	if err != nil {
 		return err
 	}
 	l.use(conn)
@@ -101,7 +96,7 @@ func (l *Link) keep(ctx context.Context, s *session, up proxy.Upcalls) error {
 	for {
 		select {
 		case <-beat.C:
-			if err := l.alive(ctx, conn); err != nil {
+			if err := alive(ctx); err != nil {
 				return err
 			}
 		case <-s.due:
@@ -138,12 +133,50 @@ func message(req any, edition uacsta.Edition) *uacsta.Message {
 	return uacsta.Encode(req, edition)
 }
 
-// register registers for SystemStatus. The link works without it.
-func (l *Link) register(ctx context.Context, conn *cstaxml.Conn) {
+// meet asks what a link asks at first, and returns what checks that the switching function is there: a request that it has
+// answered. Some leave requests that they do not know without a response. meet fails if the switching function answers none.
+func (l *Link) meet(ctx context.Context, s *session) (alive func(context.Context) error, err error) {
+	conn := s.conn
+	answered := s.id != "" // it has granted the application session
+	if answered {
+		alive = s.prolong
+	}
+	status := func(ctx context.Context) error { return l.alive(ctx, conn) }
+	features := func(ctx context.Context) error { return l.askFeatures(ctx, conn) }
+	silence := status(ctx)
+	if silence != nil && !errors.Is(silence, gate.ErrTimeout) {
+		return nil, silence
+	}
+	if l.cfg.Dialect.Register || silence != nil {
+		answered = l.register(ctx, conn) || answered
+	}
+	switch err := features(ctx); {
+	case err == nil && alive == nil:
+		alive = features
+	case err != nil && !errors.Is(err, gate.ErrTimeout):
+		return nil, err
+	}
+	switch {
+	case silence == nil:
+		alive = status
+	case alive != nil:
+	case answered:
+		l.cfg.Log.Warn("switch answers no heartbeat, only the transport can tell that it is gone")
+		alive = func(context.Context) error { return nil }
+	default:
+		return nil, silence
+	}
+	return alive, nil
+}
+
+// register registers for SystemStatus, and reports whether the switching function answers. The link works without it.
+func (l *Link) register(ctx context.Context, conn *cstaxml.Conn) (answered bool) {
 	wish := uacsta.SystemRegister{RequestTypes: uacsta.RequestTypes{SystemStatus: true}}
-	if _, err := l.ask(ctx, conn, wish); err != nil {
+	_, err := l.ask(ctx, conn, wish)
+	if err != nil {
 		l.cfg.Log.Warn("could not register for system status", "err", err)
 	}
+	return err == nil || errors.As(err, new(*uacsta.Error))
 }
 
 // alive requests the system status. A refusal shows that the switching function is there.
@@ -183,13 +216,15 @@ func (l *Link) askFeatures(ctx context.Context, conn *cstaxml.Conn) error {
 	switch {
 	case err == nil:
 		features = res.Features()
-	case !errors.As(err, new(*uacsta.Error)):
+	case errors.As(err, new(*uacsta.Error)):
+		err = nil
+	case !errors.Is(err, gate.ErrTimeout):
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.features = features
-	return nil
+	return err
 }
 
 // Features implements proxy.FeatureLister.

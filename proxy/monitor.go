@@ -80,7 +80,12 @@ func (s *Session) startMonitor(t *managedLink, device policy.Number, req *uacsta
 		return
 	}
 	cm := &clientMonitor{session: s, ref: s.proxy.refs.next(), reply: reply}
-	cm.suppress(start.RequestedMonitorFilter)
+	inverted, err := req.TakeInversion("requestedMonitorFilter")
+	if err != nil {
+		reply(nil, err)
+		return
+	}
+	cm.suppress(start.RequestedMonitorFilter, inverted)
 	watch := uacsta.MonitorStart{MonitorObject: start.MonitorObject, MonitorType: start.MonitorType, RequestedMonitorMediaClass: start.RequestedMonitorMediaClass}
 	key := device.String()
 	if watch.MonitorType == uacsta.MonitorDevice && start.MonitorObject.DeviceObject != nil {
@@ -120,8 +125,11 @@ func (s *Session) startMonitor(t *managedLink, device policy.Number, req *uacsta
 	}
 }
 
-// suppress sets the client's filter.
-func (cm *clientMonitor) suppress(filter *uacsta.MonitorFilter) {
+// suppress sets the client's filter. In an inverted one true asks for an event.
+func (cm *clientMonitor) suppress(filter *uacsta.MonitorFilter, inverted bool) {
+	if inverted {
+		filter = filter.Inverted()
+	}
 	cm.filter, cm.without = filter, filter.Suppressed()
 }
 
@@ -618,6 +626,11 @@ func (s *Session) changeMonitorFilter(req *uacsta.Message, answer answerer) {
 		answer(nil, err)
 		return
 	}
+	inverted, err := req.TakeInversion("requestedFilterList")
+	if err != nil {
+		answer(nil, err)
+		return
+	}
 	s.mu.Lock()
 	cm := s.monitors[change.MonitorCrossRefID]
 	s.mu.Unlock()
@@ -627,7 +640,7 @@ func (s *Session) changeMonitorFilter(req *uacsta.Message, answer answerer) {
 	}
 	cm.monitor.mu.Lock()
 	defer cm.monitor.mu.Unlock()
-	cm.suppress(&change.RequestedFilterList)
+	cm.suppress(&change.RequestedFilterList, inverted)
 	answer(uacsta.Encode(uacsta.ChangeMonitorFilterResponse{ActualFilterList: cm.filter}, uacsta.Edition3), nil)
 }
 

@@ -32,9 +32,17 @@ func (s *Session) systemRegister(req *uacsta.Message, answer answerer) {
 		answer(nil, err)
 		return
 	}
+	inverted, err := req.TakeInversion("requestedStatusFilter")
+	if err != nil {
+		answer(nil, err)
+		return
+	}
 	r := &registration{id: s.proxy.refs.next(), types: wish.RequestTypes}
-	if wish.RequestedStatusFilter != nil {
-		r.filter = *wish.RequestedStatusFilter
+	if f := wish.RequestedStatusFilter; f != nil {
+		if inverted {
+			*f = f.Inverted()
+		}
+		r.filter = *f
 	}
 	s.mu.Lock()
 	if !s.closed {
@@ -115,9 +123,17 @@ func (s *Session) changeStatusFilter(req *uacsta.Message, answer answerer) {
 		answer(nil, err)
 		return
 	}
+	inverted, err := req.TakeInversion("requestedStatusFilter")
+	if err != nil {
+		answer(nil, err)
+		return
+	}
 	filter := uacsta.StatusFilterList{}
 	if change.RequestedStatusFilter != nil {
 		filter = *change.RequestedStatusFilter
+	}
+	if inverted {
+		filter = uacsta.StatusFilterList(uacsta.StatusFilter(filter).Inverted())
 	}
 	s.mu.Lock()
 	r := s.registrationOf(change.SysStatRegisterID)

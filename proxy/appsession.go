@@ -196,15 +196,16 @@ func (s *Session) countStrike() {
 // heldRequest is a request that arrived while the session was busy.
 type heldRequest struct {
 	req    *uacsta.Message
+	handle handler // nil: the usual one
 	answer answerer
 }
 
 // hold keeps a request while the session is busy. It returns false if the session is not busy.
-func (s *Session) hold(req *uacsta.Message, answer answerer) bool {
+func (s *Session) hold(req *uacsta.Message, handle handler, answer answerer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.busy {
-		s.held = append(s.held, heldRequest{req, answer}) // MaxOutstanding limits them
+		s.held = append(s.held, heldRequest{req, handle, answer}) // MaxOutstanding limits them
 	}
 	return s.busy
 }
@@ -224,7 +225,7 @@ func (s *Session) resume() {
 		if closed {
 			next.answer(nil, errSecurity)
 		} else {
-			s.dispatch(next.req, next.answer)
+			s.dispatch(next.req, next.handle, next.answer)
 		}
 	}
 }

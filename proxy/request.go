@@ -25,11 +25,14 @@ func ActionOf(name string) policy.Action {
 // answerer receives the response to a request: a message, nil if there is none, or an error.
 type answerer func(*uacsta.Message, error)
 
+// handler carries out a request.
+type handler func(*Session, *uacsta.Message, answerer)
+
 // coreServices are the requests that the core answers itself or changes before it forwards them.
-var coreServices map[string]func(*Session, *uacsta.Message, answerer)
+var coreServices map[string]handler
 
 func init() { //nolint:gochecknoinits // the table refers to methods that refer to it
-	coreServices = map[string]func(*Session, *uacsta.Message, answerer){
+	coreServices = map[string]handler{
 		uacsta.NameRequestSystemStatus: func(s *Session, _ *uacsta.Message, answer answerer) {
 			answer(uacsta.Encode(uacsta.RequestSystemStatusResponse{SystemStatus: s.systemStatus()}, uacsta.Edition3), nil)
 		},
@@ -64,6 +67,18 @@ func init() { //nolint:gochecknoinits // the table refers to methods that refer 
 // takes ownership of req and does not block. After Run has returned it refuses the request and calls
 // reply before it returns.
 func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
+	s.request(req, nil, reply)
+}
+
+// Own is [Session.Request] for a request beyond the standard that the front carries out itself, by handle: with the limits,
+// the order and the application sessions of all requests. handle calls answer once, from any goroutine; the message is nil if
+// there is no response. It decides on no device: what it does with one goes through Request.
+func (s *Session) Own(req *uacsta.Message, handle func(answer func(*uacsta.Message, error)), reply func(*uacsta.Message)) {
+	s.request(req, func(_ *Session, _ *uacsta.Message, answer answerer) { handle(answer) }, reply)
+}
+
+// request is Request; handle, if any, carries the request out in place of a link.
+func (s *Session) request(req *uacsta.Message, handle handler, reply func(*uacsta.Message)) {
 	s.proxy.stats.Requests.Add(1)
 	s.introduce()
 	namespace := s.speaks(req.Namespace())
@@ -86,8 +101,8 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 		answer(nil, nil)
 		return
 	}
-	if !s.hold(req, answer) {
-		s.dispatch(req, answer)
+	if !s.hold(req, handle, answer) {
+		s.dispatch(req, handle, answer)
 	}
 }
 
@@ -152,9 +167,11 @@ func (s *Session) requests() use {
 	return use{from: share.Of(s.addr)}
 }
 
-// dispatch answers a request or forwards it to a link.
-func (s *Session) dispatch(req *uacsta.Message, answer answerer) {
-	handle := coreServices[req.Name()]
+// dispatch answers a request, by handle if there is one, or forwards it to a link.
+func (s *Session) dispatch(req *uacsta.Message, handle handler, answer answerer) {
+	if handle == nil {
+		handle = coreServices[req.Name()]
+	}
 	switch {
 	case s.locked() && !ofAppSessions[req.Name()]:
 		s.strike(answer)

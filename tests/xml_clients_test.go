@@ -168,3 +168,59 @@ func TestAutoOriginateOfListener(t *testing.T) {
 		}
 	}
 }
+
+// Programs for Avaya's DMCC ask for the identifiers of devices and name them by these alone, turn filters round, want MakeCall
+// to call at once, and find their own device in events by comparing identifiers. Their private namespace comes back.
+func TestClientOfDMCC(t *testing.T) {
+	const avaya, edition = ` xmlns="http://www.avaya.com/csta"`, ` xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3/priv7"`
+	c := dialScripted(t, serveXML(t, ", dialect: dmcc", diallers))
+	opened := c.ask(0, `<StartApplicationSession xmlns="http://www.ecma-international.org/standards/ecma-354/appl_session" xmlns:a="http://www.avaya.com/csta"><applicationInfo><applicationID/><applicationSpecificInfo><a:SessionLoginInfo><a:userName>u</a:userName><a:password>p</a:password><a:sessionCleanupDelay>60</a:sessionCleanupDelay></a:SessionLoginInfo></applicationSpecificInfo></applicationInfo><requestedProtocolVersions><protocolVersion>http://www.ecma-international.org/standards/ecma-323/csta/ed3/priv7</protocolVersion></requestedProtocolVersions><requestedSessionDuration>60</requestedSessionDuration></StartApplicationSession>`, "StartApplicationSessionPosResponse")
+	session := c.integer(opened, "sessionID")
+	if !strings.HasSuffix(opened.Text("actualProtocolVersion"), "/priv7") {
+		t.Error(opened)
+	}
+	if m := c.ask(1, `<MonitorStart`+edition+`><monitorObject><deviceObject mediaClass="notKnown"/></monitorObject><extensions><privateData><private><AvayaEvents><invertFilter>true</invertFilter><deviceServices><transferMonitorObjects>true</transferMonitorObjects></deviceServices></AvayaEvents></private></privateData></extensions></MonitorStart>`, "MonitorStartResponse"); m.CrossRef() == "" {
+		t.Error(m)
+	}
+	id := c.ask(2, `<GetDeviceId`+avaya+`><switchName>SW1</switchName><switchIPInterface>192.0.2.10</switchIPInterface><extension>100</extension><controllableByOtherSessions>true</controllableByOtherSessions></GetDeviceId>`, "GetDeviceIdResponse").Text("device")
+	if id != "100:SW1:192.0.2.10:0" {
+		t.Errorf("the identifier is %q", id)
+	}
+	other := c.ask(3, `<GetThirdPartyDeviceId`+avaya+`><switchName>SW1</switchName><extension>102</extension></GetThirdPartyDeviceId>`, "GetThirdPartyDeviceIdResponse").Text("device")
+	const round = `<extensions><privateData><private><AvayaEvents xmlns=""><invertFilter xmlns="http://www.avaya.com/csta">true</invertFilter></AvayaEvents></private></privateData></extensions>`
+	ref := c.integer(c.ask(4, `<MonitorStart`+edition+`><monitorObject><deviceObject typeOfNumber="other" mediaClass="notKnown">`+id+`</deviceObject></monitorObject><requestedMonitorFilter><callcontrol><connectionCleared>true</connectionCleared><originated>true</originated><delivered>true</delivered></callcontrol></requestedMonitorFilter>`+round+`</MonitorStart>`, "MonitorStartResponse"), "monitorCrossRefID")
+	registered := c.ask(5, `<RegisterTerminalRequest`+avaya+`><device typeOfNumber="other" mediaClass="notKnown">`+id+`</device><loginInfo><forceLogin>true</forceLogin><password>1234</password><mediaMode>NONE</mediaMode></loginInfo></RegisterTerminalRequest>`, "RegisterTerminalResponse")
+	if registered.Text("code") != "1" || registered.Text("device") != id || registered.Text("signalingEncryption") == "" {
+		t.Error(registered)
+	}
+	if m := c.ask(6, `<RegisterTerminalRequest`+avaya+`><device>999:SW1:192.0.2.10:0</device></RegisterTerminalRequest>`, "RegisterTerminalResponse"); m.Text("code") == "1" {
+		t.Errorf("a device that does not exist: %s", m)
+	}
+	made := c.ask(7, `<MakeCall`+edition+`><callingDevice>`+id+`</callingDevice><calledDirectoryNumber>`+other+`</calledDirectoryNumber></MakeCall>`, "MakeCallResponse")
+	call := c.integer(made, "callingDevice/callID")
+	if made.Text("callingDevice/deviceID") != id || !strings.HasSuffix(made.Namespace(), "/priv7") {
+		t.Error(made)
+	}
+	for _, name := range []string{"OriginatedEvent", "DeliveredEvent"} { // and nothing else that the filter does not ask for
+		ev := c.expect(cstaxml.EventID, name)
+		if ev.CrossRef() != ref || ev.Text("callingDevice/deviceIdentifier") != id || ev.Text("calledDevice/deviceIdentifier") != other || !strings.HasSuffix(ev.Namespace(), "/priv7") {
+			t.Error(ev)
+		}
+	}
+	connection := `<deviceID typeOfNumber="other" mediaClass="notKnown">` + id + `</deviceID><callID>` + call + `</callID>`
+	if linkage := c.ask(8, `<GetCallLinkageData`+edition+`><call>`+connection+`</call></GetCallLinkageData>`, "GetCallLinkageDataResponse").Text("globallyUniqueCallLinkageID"); len(linkage) != 20 || !strings.HasSuffix(linkage, call) {
+		t.Errorf("the linkage is %q", linkage)
+	}
+	c.ask(9, `<GetCallLinkageData`+edition+`><call><callID>1</callID></call></GetCallLinkageData>`, "CSTAErrorCode")
+	c.say(10, `<ClearConnection`+edition+`><connectionToBeCleared>`+connection+`</connectionToBeCleared></ClearConnection>`)
+	c.expect(10, "ClearConnectionResponse")
+	if ev := c.expect(cstaxml.EventID, "ConnectionClearedEvent"); ev.Text("releasingDevice/deviceIdentifier") != id {
+		t.Error(ev)
+	}
+	c.ask(11, `<TransferMonitorObjects`+edition+`><fromSessionID>1</fromSessionID><toSessionID>`+session+`</toSessionID></TransferMonitorObjects>`, "CSTAErrorCode")
+	c.ask(12, `<UnregisterTerminalRequest`+avaya+`><device>`+id+`</device></UnregisterTerminalRequest>`, "UnregisterTerminalResponse")
+	c.ask(13, `<ReleaseDeviceId`+avaya+`><device>`+id+`</device></ReleaseDeviceId>`, "ReleaseDeviceIdResponse")
+	c.ask(14, `<MonitorStop`+edition+`><monitorCrossRefID>0</monitorCrossRefID></MonitorStop>`, "MonitorStopResponse")
+	c.ask(15, `<ResetApplicationSessionTimer xmlns="http://www.ecma-international.org/standards/ecma-354/app_session"><sessionID>`+session+`</sessionID><requestedSessionDuration>60</requestedSessionDuration></ResetApplicationSessionTimer>`, "ResetApplicationSessionTimerPosResponse")
+	c.ask(16, `<StopApplicationSession`+edition+`><sessionID>`+session+`</sessionID><sessionEndReason><appEndReason>Application Request</appEndReason></sessionEndReason></StopApplicationSession>`, "StopApplicationSessionPosResponse")
+}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -12,12 +13,27 @@ type Dialect struct {
 	Port, TLSPort string               // of addresses without a port
 	Greets        bool                 // the proxy speaks first: its clients wait for SystemStatus. They speak CSTA-XML with headers only
 	Originate     uacsta.AutoOriginate // of a MakeCall without autoOriginate; "": the switch decides, and most prompt
+
+	words func() vocabulary // what a client says beyond the standard; nil: nothing
 }
+
+// vocabulary is what one client says beyond the standard.
+type vocabulary interface {
+	// read brings a request of the client into the standard's form. It returns what carries the request out if the standard
+	// does not have it, and nil otherwise.
+	read(session *proxy.Session, req *uacsta.Message) ownRequest
+	// write brings a message for the client into the dialect's form. It may be called at the same time as read.
+	write(m *uacsta.Message)
+}
+
+// ownRequest carries out a request for proxy.Session.Own.
+type ownRequest func(answer func(*uacsta.Message, error))
 
 // dialects are the known dialects, by their name in the configuration.
 var dialects = map[string]Dialect{
 	"plain":     {Port: "8882", TLSPort: "8883"},
 	"openscape": {Port: "1040", TLSPort: "1040", Greets: true, Originate: uacsta.DoNotPrompt},
+	"dmcc":      {Port: "4721", TLSPort: "4722", Originate: uacsta.DoNotPrompt, words: newAvaya},
 }
 
 // DialectNames returns the names of the dialects, sorted.

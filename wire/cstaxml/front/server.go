@@ -67,6 +67,9 @@ func (s *Server) associate(ctx context.Context, guest *gate.Guest, nc net.Conn, 
 		return
 	}
 	a := &association{guest: guest, dialect: d}
+	if d.words != nil {
+		a.words = d.words()
+	}
 	a.conn = cstaxml.NewConn(nc, a, s.access.Limits(guest))
 	session, err := s.access.Proxy.Open(opening, toClient{a})
 	if err != nil {
@@ -87,19 +90,37 @@ func (s *Server) associate(ctx context.Context, guest *gate.Guest, nc net.Conn, 
 type association struct {
 	guest   *gate.Guest
 	dialect *Dialect
+	words   vocabulary // of its dialect; nil: the standard's
 	conn    *cstaxml.Conn
 	session *proxy.Session
 }
 
 // Request implements cstaxml.Handler.
 func (a *association) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
+	var own ownRequest
+	if a.words != nil {
+		own = a.words.read(a.session, req)
+	}
 	a.dialect.read(req)
-	a.session.Request(req, func(res *uacsta.Message) {
+	reply := func(res *uacsta.Message) {
 		if a.session.Identity().Name != "" { // before the client learns that it has logged in
 			a.guest.Prove()
 		}
+		a.write(res)
 		answer(res)
-	})
+	}
+	if own != nil {
+		a.session.Own(req, own, reply)
+	} else {
+		a.session.Request(req, reply)
+	}
+}
+
+// write brings a message for the client into its dialect's form.
+func (a *association) write(m *uacsta.Message) {
+	if a.words != nil && m != nil {
+		a.words.write(m)
+	}
 }
 
 // Unclear implements cstaxml.Handler.
@@ -118,6 +139,7 @@ type toClient struct{ *association }
 // Event implements proxy.Client. m is an event, or a request of the switching function; the core does not wait for the
 // client's response.
 func (a toClient) Event(m *uacsta.Message) {
+	a.write(m)
 	if m.Kind() == uacsta.Event {
 		_ = a.conn.Send(m) // fails once the connection has ended
 		return

@@ -1,0 +1,181 @@
+package front
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+const namespaceAvaya = "http://www.avaya.com/csta"
+
+// avaya is what the clients of Avaya's DMCC say beyond the standard. They name a device by an identifier that they ask for:
+// number, name and address of the switch, and instance, with colons between.
+type avaya struct {
+	mu    sync.Mutex
+	rest  string            // of identifiers of devices that the client has not named; "": it has named none, and numbers do
+	named map[string]string // identifiers that the client uses, by number
+}
+
+const maxNamed = 10000 // devices of one client
+
+func newAvaya() vocabulary { return &avaya{named: map[string]string{}} }
+
+var (
+	avayaDevice = regexp.MustCompile(`^([^:<>]{1,64})(:[^:]{0,64}:[^:]{0,64}:[0-9]{1,3})$`)
+	avayaNumber = regexp.MustCompile(`^\+?[0-9*#]+$`)
+)
+
+// number returns the number of a device identifier, and learns how the client writes it. What is no identifier stays as it is.
+func (v *avaya) number(id string) string {
+	parts := avayaDevice.FindStringSubmatch(id)
+	if parts == nil {
+		return id
+	}
+	number := strings.Clone(parts[1]) // a substring would keep its whole message in memory
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.rest == "" {
+		v.rest = strings.Clone(parts[2])
+	}
+	if _, known := v.named[number]; known || len(v.named) < maxNamed {
+		v.named[number] = strings.Clone(id)
+	}
+	return number
+}
+
+// identifier returns the identifier of a device for the client.
+func (v *avaya) identifier(number string) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if id := v.named[number]; id != "" {
+		return id
+	}
+	if avayaNumber.MatchString(number) {
+		return number + v.rest
+	}
+	return number
+}
+
+// ofSession is the reference of the monitor on the session itself. The core's references begin with 1.
+const ofSession = "0"
+
+// read implements vocabulary.
+func (v *avaya) read(session *proxy.Session, req *uacsta.Message) ownRequest {
+	devices := req.Devices()
+	for _, d := range devices {
+		if number := v.number(d.ID()); number != d.ID() {
+			d.Set(number, "")
+		}
+	}
+	name := req.Name()
+	switch {
+	case name == "GetDeviceId", name == "GetThirdPartyDeviceId":
+		return v.deviceID(req)
+	case name == "ReleaseDeviceId":
+		return accepting(req)
+	case name == "GetCallLinkageData":
+		return v.linkage(session, req)
+	case name == "TransferMonitorObjects": // monitors end with their connection, so the old session has none
+		return refusing(uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject))
+	case name == "RegisterTerminalRequest", name == "UnregisterTerminalRequest":
+		return v.terminal(session, req)
+	case name == uacsta.NameMonitorStart && len(devices) == 0 && req.Has("monitorObject/deviceObject"):
+		return func(answer func(*uacsta.Message, error)) {
+			answer(uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: ofSession}, uacsta.Edition3), nil)
+		}
+	case name == uacsta.NameMonitorStop && req.CrossRef() == ofSession:
+		return accepting(req)
+	}
+	return nil
+}
+
+// write implements vocabulary.
+func (v *avaya) write(m *uacsta.Message) {
+	for _, d := range m.Devices() {
+		if id := v.identifier(d.ID()); id != d.ID() {
+			d.Set(id, "other")
+		}
+	}
+}
+
+// accepting carries out a request that changes nothing here.
+func accepting(req *uacsta.Message) ownRequest {
+	return func(answer func(*uacsta.Message, error)) {
+		answer(uacsta.NewMessage(req.Namespace(), req.Name()+"Response"), nil)
+	}
+}
+
+// refusing refuses a request.
+func refusing(why error) ownRequest {
+	return func(answer func(*uacsta.Message, error)) { answer(nil, why) }
+}
+
+// deviceID answers with the identifier of an extension. It gives no right on the device: that is asked when it is used.
+func (v *avaya) deviceID(req *uacsta.Message) ownRequest {
+	instance := req.Text("deviceInstance")
+	if instance == "" {
+		instance = "0"
+	}
+	id := strings.Join([]string{req.Text("extension"), req.Text("switchName"), req.Text("switchIPInterface"), instance}, ":")
+	if !avayaDevice.MatchString(id) {
+		return refusing(uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
+	}
+	return func(answer func(*uacsta.Message, error)) {
+		v.number(id)
+		answer(uacsta.NewMessage(namespaceAvaya, req.Name()+"Response", "device", id), nil)
+	}
+}
+
+// linkage answers with a number of the call that is the same in all sessions, if the client may observe the call.
+func (v *avaya) linkage(session *proxy.Session, req *uacsta.Message) ownRequest {
+	call := uacsta.Conn(strings.Clone(req.Text("call/callID")), v.number(req.Text("call/deviceID")))
+	namespace := strings.Clone(req.Namespace())
+	return func(answer func(*uacsta.Message, error)) {
+		session.Request(uacsta.Encode(uacsta.SnapshotCall{SnapshotObject: call}, uacsta.Edition3), func(res *uacsta.Message) {
+			if err := refusalOf(res); err != nil {
+				answer(nil, err)
+				return
+			}
+			ucid := strings.Repeat("0", max(0, 20-len(call.CallID))) + call.CallID
+			answer(uacsta.NewMessage(namespace, "GetCallLinkageDataResponse", "globallyUniqueCallLinkageID", ucid), nil)
+		})
+	}
+}
+
+// The codes in responses to RegisterTerminalRequest and UnregisterTerminalRequest.
+const (
+	terminalDone    = "1"
+	terminalRefused = "2"
+)
+
+// terminal registers a client as the terminal of a device that it may observe, or ends that. Calls are controlled without; voice
+// does not go to the client.
+func (v *avaya) terminal(session *proxy.Session, req *uacsta.Message) ownRequest {
+	id := strings.Clone(req.Text("device"))
+	name := strings.TrimSuffix(req.Name(), "Request") + "Response"
+	device := uacsta.Dev(v.number(id))
+	return func(answer func(*uacsta.Message, error)) {
+		session.Request(uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: device}, uacsta.Edition3), func(res *uacsta.Message) {
+			fields := []string{"device", id, "signalingEncryption", "NONE", "code", terminalDone, "reason", "Normal"}
+			if err := refusalOf(res); err != nil {
+				fields = []string{"device", id, "code", terminalRefused, "reason", err.Error()}
+			}
+			answer(uacsta.NewMessage(namespaceAvaya, name, fields...), nil)
+		})
+	}
+}
+
+// refusalOf returns the refusal that a response is, or nil.
+func refusalOf(res *uacsta.Message) error {
+	if res == nil {
+		return errors.New("no response")
+	}
+	if refusal := res.Err(); refusal != nil {
+		return refusal
+	}
+	return nil
+}

@@ -3,6 +3,7 @@ package openid
 import (
 	"encoding/json"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -25,10 +26,23 @@ func (c *claims) name(claim string) (string, error) {
 		return "", wrong("it has no claim %s that is a text", claim)
 	case name == "" || !utf8.ValidString(name) || strings.TrimSpace(name) != name || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return "", wrong("its claim %s is no name", claim)
+	case strings.ContainsFunc(name, mimic):
+		return "", wrong("its claim %s has a letter that counts as one of ASCII in small letters", claim)
 	case claim == "email" && !c.verified():
 		return "", wrong("its provider does not say that it has verified the address (email_verified)")
 	}
 	return name, nil
+}
+
+// mimic reports whether a letter is outside ASCII, and is in ASCII when case does not matter: the Kelvin sign is a k. Names
+// are compared so, and a provider may keep these apart.
+func mimic(r rune) bool {
+	for other := unicode.SimpleFold(r); r >= utf8.RuneSelf && other != r; other = unicode.SimpleFold(other) {
+		if other < utf8.RuneSelf {
+			return true
+		}
+	}
+	return r >= utf8.RuneSelf && unicode.ToLower(r) < utf8.RuneSelf
 }
 
 // verified reports whether the provider has verified the address for mail. Some write the value as text.

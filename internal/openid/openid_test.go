@@ -251,6 +251,10 @@ func TestClaims(t *testing.T) {
 	}{
 		"subject":             {Config{Claim: "sub"}, nil, "17", false},
 		"prefix":              {Config{Prefix: "sip:"}, map[string]any{"preferred_username": "alice@contoso.com"}, "sip:alice@contoso.com", false},
+		"letters of others":   {Config{}, map[string]any{"preferred_username": "Jürgen Ωmega"}, "Jürgen Ωmega", false},
+		"the Kelvin sign":     {Config{}, map[string]any{"preferred_username": "mi\u212ae"}, "", false},
+		"a long s":            {Config{}, map[string]any{"preferred_username": "mu\u017fic"}, "", false},
+		"an I with a dot":     {Config{}, map[string]any{"preferred_username": "al\u0130ce"}, "", false},
 		"verified":            {Config{Claim: "email"}, map[string]any{"email": "a@b.c", "email_verified": true}, "a@b.c", false},
 		"verified as text":    {Config{Claim: "email"}, map[string]any{"email": "a@b.c", "email_verified": "true"}, "a@b.c", false},
 		"unverified":          {Config{Claim: "email"}, map[string]any{"email": "a@b.c", "email_verified": false}, "", false},

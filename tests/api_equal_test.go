@@ -204,6 +204,9 @@ func (v *rival) clear() {
 		}
 		v.ask(uacsta.SetDoNotDisturb{Device: uacsta.Dev(device)})
 		v.ask(uacsta.SetAutoAnswer{Device: uacsta.Dev(device)})
+		object := uacsta.Dev(device)
+		v.ask(uacsta.SetAutoWorkMode{Device: &object})
+		v.ask(uacsta.SetMessageWaitingIndicator{Device: object})
 		v.ask(uacsta.SetForwarding{Device: uacsta.Dev(device), ForwardingType: uacsta.ForwardImmediate})
 	}
 }

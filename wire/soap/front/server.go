@@ -19,6 +19,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/internal/webhook"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/soap"
@@ -90,14 +91,15 @@ type Server struct {
 
 	mu           sync.Mutex
 	closed       bool
-	associations map[string]*association // by the ID that clients send
+	clients      func(private func(netip.Addr) bool) *http.Client // of subscriptions; tests replace it
+	associations map[string]*association                          // by the ID that clients send
 	implicit     map[[32]byte]*association
 	counts       map[string]int // associations of an identity
 }
 
 // New returns a server. Close ends it.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, log: share.Quiet(cfg.Log), associations: map[string]*association{}, implicit: map[[32]byte]*association{}, counts: map[string]int{}}
+	s := &Server{cfg: cfg, log: share.Quiet(cfg.Log), clients: webhook.NewClient, associations: map[string]*association{}, implicit: map[[32]byte]*association{}, counts: map[string]int{}}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s
 }

@@ -83,7 +83,7 @@ func (x *exchange) subscribe(a *association) {
 	}
 	id := rand.Text()
 	s := &subscription{a: a, id: id, to: want.To, end: want.End, channel: x.envelope.Channel(want)}
-	s.client = webhook.NewClient(private)
+	s.client = x.server.clients(private)
 	s.manager = strings.TrimSuffix(x.server.base(x.r)+path.Dir(x.r.URL.EscapedPath()), "/") + "/subscriptions/" + id
 	granted := term(want.Expires)
 	s.expires = now.Add(granted.After)

@@ -1,0 +1,137 @@
+package tests
+
+import (
+	"encoding/xml"
+	"fmt"
+	"net"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/tests/schema"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// soapRival sends requests over SOAP, to the port and from the address of those by CSTA-XML.
+func soapRival(t *testing.T, v *rival, kept *envelopes) func(*uacsta.Message) outcome {
+	t.Helper()
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 3)}}
+	client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
+	t.Cleanup(client.CloseIdleConnections)
+	url := fmt.Sprintf("http://127.0.0.1:%d/csta", v.xmlPort)
+	return func(m *uacsta.Message) outcome {
+		t.Helper()
+		status, header, text := overHTTP(t, client, "POST", url, `<s:Envelope xmlns:s="`+soap11+`"><s:Body>`+m.String()+`</s:Body></s:Envelope>`, "Content-Type", "text/xml")
+		if status == http.StatusAccepted {
+			return outcome{status: status}
+		}
+		if media := header.Get("Content-Type"); media != "text/xml; charset=utf-8" {
+			t.Errorf("%d %s %s", status, media, text)
+		}
+		kept.keep(m.Name(), text)
+		res, err := bodyOf(text)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		o := outcomeOf(t, res)
+		if o.status = status; strings.HasPrefix(o.result, "refused") != (status == http.StatusInternalServerError) || status != http.StatusOK && status != http.StatusInternalServerError {
+			t.Errorf("the status does not fit: %d %s", status, text)
+		}
+		return o
+	}
+}
+
+// bodyOf returns the message in an envelope: what it carries, or the detail of a fault.
+func bodyOf(envelope string) (*uacsta.Message, error) {
+	var e struct {
+		Body struct {
+			Inner []byte `xml:",innerxml"`
+			Fault *struct {
+				Detail struct {
+					Inner []byte `xml:",innerxml"`
+				} `xml:"detail"`
+			}
+		}
+	}
+	if err := xml.Unmarshal([]byte(envelope), &e); err != nil {
+		return nil, err
+	}
+	if e.Body.Fault != nil {
+		return uacsta.Parse(e.Body.Fault.Detail.Inner)
+	}
+	return uacsta.Parse(e.Body.Inner)
+}
+
+// envelopes are what the proxy has sent, without repetitions of the same kind.
+type envelopes struct {
+	mu   sync.Mutex
+	docs map[string][]byte
+}
+
+func (e *envelopes) keep(name, text string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	same := 0
+	for same < 4 && e.docs[fmt.Sprint(name, same)] != nil {
+		same++
+	}
+	e.docs[fmt.Sprint(name, same)] = []byte(text)
+}
+
+// Requests that have a life of their own: their responses number what they open, and end it for the other requests.
+var sessionServices = regexp.MustCompile(`^(Start|Stop|Reset)ApplicationSession|^ApplicationSession`)
+
+// Every service over SOAP does what it does by CSTA-XML on the same port: the same response or refusal, the same events, the
+// same calls afterwards, in every situation. Two clients with the same rights take turns on one proxy: each request is sent by
+// one after the other, in a situation that is made anew. Every envelope is valid against the schemas that
+// the proxy serves.
+func TestSOAPEqualsCSTAXML(t *testing.T) {
+	t.Parallel()
+	var documents []string
+	for _, list := range byService(namings()) {
+		if service := list[0].service; !sessionServices.MatchString(service) && uacsta.ServiceOf(service).ToSwitch() {
+			documents = append(documents, list[slices.IndexFunc(list, func(n naming) bool { return n.own })].document)
+		}
+	}
+	kept := &envelopes{docs: map[string][]byte{}}
+	var carried sync.Map
+	for _, situation := range situations {
+		t.Run(situation.name, func(t *testing.T) {
+			t.Parallel()
+			v := newRival(t, "CSTA-XML")
+			framed, overSOAP := v.send, soapRival(t, v, kept)
+			for _, document := range documents {
+				v.send = framed
+				want := v.try(document, situation.make)
+				v.send = overSOAP
+				got := v.try(document, situation.make)
+				if got.status == http.StatusAccepted {
+					want.result = ""
+				}
+				if got.result != want.result || got.events != want.events || got.calls != want.calls {
+					t.Errorf("%s over SOAP: %d %s%s\n%s\nby CSTA-XML: %s%s\n%s", document, got.status, got.result, got.events, got.calls, want.result, want.events, want.calls)
+				}
+				if !strings.HasPrefix(want.result, "refused") {
+					name, _, _ := strings.Cut(document[1:], " ")
+					carried.Store(name, true)
+				}
+			}
+			schemas := soapSchema(t, fmt.Sprintf("http://127.0.0.1:%d", v.xmlPort), int(uacsta.Edition6))
+			v.stop()
+			kept.mu.Lock()
+			defer kept.mu.Unlock()
+			schema.ValidateBy(t, schemas, kept.docs)
+		})
+	}
+	t.Cleanup(func() {
+		count := 0
+		carried.Range(func(any, any) bool { count++; return true })
+		t.Logf("%d services, %d carried out", len(documents), count)
+		if count < 35 && !t.Failed() {
+			t.Errorf("only %d services are carried out", count)
+		}
+	})
+}

@@ -74,15 +74,19 @@ func newEvents(settings *Events, p *proxy.Proxy, log *slog.Logger) (*events, err
 	return e, nil
 }
 
-// Close closes all WebSockets, stops recording, and closes the log.
-func (e *events) Close() {
+// stop ends all streams, closes all WebSockets and stops recording. It does not wait.
+func (e *events) stop() {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.closed = true
 	for k := range e.sockets {
-		k.close(statusGoingAway, "the proxy is stopping")
+		k.close(statusGoingAway, errStopping.Error())
 	}
-	e.mu.Unlock()
 	e.halt()
+}
+
+// Close closes the log, after stop, when all WebSockets are closed.
+func (e *events) Close() {
 	e.group.Wait()
 	if err := e.kept.Close(); err != nil {
 		e.log.Error("could not close the event log", "err", err)

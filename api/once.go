@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -72,6 +73,9 @@ func (s *Server) once(next http.Handler) http.Handler {
 		switch {
 		case errors.As(err, &large):
 			fail(w, problem(http.StatusRequestEntityTooLarge, "the body has more than %d octets", maxBody))
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			fail(w, lateBody)
 			return
 		case err != nil:
 			fail(w, problem(http.StatusBadRequest, "the body has not come completely"))

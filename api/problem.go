@@ -72,6 +72,7 @@ var kinds = map[int]struct{ path, title string }{
 	http.StatusForbidden:             {"forbidden", "Not allowed"},
 	http.StatusNotFound:              {"not-found", "There is no such thing"},
 	http.StatusMethodNotAllowed:      {"not-found", "This path has no such method"},
+	http.StatusRequestTimeout:        {"bad-request", "The request has not come in time"},
 	http.StatusConflict:              {"conflict", "Not possible in this state"},
 	http.StatusRequestEntityTooLarge: {"too-large", "The request is too large"},
 	http.StatusUnsupportedMediaType:  {"bad-request", "The body has the wrong type"},
@@ -93,6 +94,9 @@ func problem(status int, format string, args ...any) *Problem {
 
 // failure is the error of huma for a request that it refuses itself.
 func failure(status int, message string, errs ...error) huma.StatusError {
+	if status == http.StatusRequestTimeout {
+		return lateBody
+	}
 	p := problem(status, "%s", message)
 	for _, err := range errs {
 		var detailed huma.ErrorDetailer
@@ -109,6 +113,9 @@ func failure(status int, message string, errs ...error) huma.StatusError {
 	}
 	return p
 }
+
+// lateBody is the problem of a request whose body has not come in time.
+var lateBody = problem(http.StatusRequestTimeout, "the body has not come within %.0f seconds", bodyTime.Seconds())
 
 // unsure is what there is to say of a request that was sent and has no response.
 const unsure = "the switch has not responded in time, or its link went down before it did; it may have carried out the request, or still do so"

@@ -70,6 +70,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 
 // Close closes all sessions.
 func (s *Server) Close() {
+	if s.events != nil {
+		s.events.stop()
+	}
 	if s.webhooks != nil {
 		s.webhooks.close()
 	}

@@ -19,6 +19,7 @@ type hostilePBX struct {
 	address string
 	stop    func() // ends it
 	cuts    string // the request at which it closes the connection instead of a response; "": none
+	silent  string // the request to which it does not respond; "": none
 
 	mu      sync.Mutex
 	conn    *xmlClient     // that the proxy has opened
@@ -108,6 +109,9 @@ func (h *hostilePBX) answer(m *uacsta.Message) string {
 	case uacsta.Request:
 		h.asked[m.Name()]++
 	default:
+		return ""
+	}
+	if m.Name() == h.silent {
 		return ""
 	}
 	switch m.Name() {

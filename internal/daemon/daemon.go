@@ -265,9 +265,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	ready.Store(false)
 	n.log.Info("shutting down")
-	for _, f := range n.fronts {
-		f.Close(running)
-	}
+	n.closeFronts(running)
 	stop()
 	group.Wait()
 	n.endServers()

@@ -3,11 +3,13 @@ package daemon
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/softswitch/phones"
 )
 
@@ -33,6 +35,18 @@ func (n *Node) startFronts() error {
 		}
 	}
 	return nil
+}
+
+// closeFronts has every front say goodbye to its clients, all at the same time: each waits for clients that say nothing.
+func (n *Node) closeFronts(ctx context.Context) {
+	var group sync.WaitGroup
+	for _, f := range n.fronts {
+		group.Go(func() {
+			defer share.Survive(n.log, "closing a front", nil)
+			f.Close(ctx)
+		})
+	}
+	group.Wait()
 }
 
 // guard returns the guard of a kind of passwords, with the default limits.

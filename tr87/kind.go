@@ -58,9 +58,6 @@ func defaults() *FrontSettings {
 }
 
 func (f *FrontSettings) check(s *config.Section, dialects []string) {
-	if len(f.Listeners()) == 0 {
-		s.Fault("listen", "no listener; remove the key for the default, or write for example: listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]")
-	}
 	for i, l := range f.Listeners() {
 		if l.Dialect != "" {
 			s.OneOf(fmt.Sprintf("listen[%d].dialect", i), l.Dialect, dialects...)

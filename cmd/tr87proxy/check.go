@@ -25,7 +25,7 @@ not do what you expect; they do not change the status.`,
 			if err != nil {
 				return usageError{err}
 			}
-			for _, warning := range cfg.Warnings() {
+			for _, warning := range daemon.Warnings(cfg) {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: warning: %s\n", file, warning)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: no faults\n", file)

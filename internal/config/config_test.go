@@ -21,6 +21,12 @@ grants: [{who: "sip:alice@contoso.com", control: ["100"]}]
 switch: {extensions: [{number: "100"}]}
 `
 
+// noSIP is a good file without the key sip.
+const noSIP = `
+grants: [{who: crm, control: ["100"]}]
+switch: {extensions: [{number: "100"}]}
+`
+
 // withSwitch is a good file with more keys of the switch.
 func withSwitch(keys string) string {
 	return strings.Replace(good, "{extensions: [{number: \"100\"}]}", "{extensions: [{number: \"100\"}], "+keys+"}", 1)
@@ -223,7 +229,6 @@ func TestFaults(t *testing.T) {
 		{good + "telephones: {max-expires: 10s}", "x:6: telephones.max-expires: must not be shorter"},
 		{good + "telephones: {qualify: 1ms}", "x:6: telephones.qualify: must be 1s or more"},
 		{good + "grants: []", "x:6: grants: is there twice"},
-		{"sip: {listen: []}", "x:1: sip.listen: no listener"},
 		{"demo: true", "x:1: sip.listen[0].address: must be on loopback, because demo mode"},
 		{"sip: {listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]}", "x:1: grants: is empty, and so is rules"},
 		{"demo: true\nsip: {listen: [{transport: tcp, address: \"0.0.0.0:5062\"}]}", "x:2: sip.listen[0].address: must be on loopback, because demo mode"},
@@ -271,6 +276,14 @@ func TestWarnings(t *testing.T) {
 		{good + `api: {connect: [{url: "wss://crm.contoso.com/", as: crm}]}`, ""},
 		{good + `api: {listen: [{transport: tcp, address: "127.0.0.1"}, {transport: tcp, address: "0.0.0.0:8880"}]}`, "api.listen[1].transport: tcp at 0.0.0.0:8880: everybody on the way can read passwords and tokens"},
 		{good + `api: {listen: [{transport: tcp, address: "[::1]:8880"}]}`, ""},
+		{noSIP + `api: {listen: [{transport: tcp, address: "[::1]:8880"}]}`, "sip: the file does not have this key, so its default listens at udp :5062 and tcp :5062; write sip: {listen: []} if"},
+		{noSIP + "sip: {min-se: 100s}\n" + `api: {listen: [{transport: tcp, address: "[::1]:8880"}]}`, ""},
+		{noSIP + "sip: {listen: []}\n" + `api: {listen: [{transport: tcp, address: "[::1]:8880"}]}`, ""},
+		{noSIP, ""},
+		{noSIP + "sip: {listen: []}", "sip.listen: no front has a listener, so no client can connect"},
+		{strings.Replace(good, `switch: {extensions: [{number: "100"}]}`, "", 1), "switch: there are neither devices here nor links"},
+		{strings.Replace(good, `switch: {extensions: [{number: "100"}]}`, `links: [{name: pbx, addresses: ["pbx:8882"], devices: ["*"]}]`, 1), ""},
+		{strings.Replace(good, `extensions: [{number: "100"}]`, `park: ["400"]`, 1), ""},
 	} {
 		c, err := config.Parse("x", []byte(tt.yaml), daemon.Kinds())
 		if err != nil {

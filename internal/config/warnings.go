@@ -38,7 +38,47 @@ func (c *Config) Warnings() []string {
 	if key := c.forgeable(); key != "" {
 		list = append(list, key+": required, but no listener of telephones has transport tls, so this telephone needs DTLS-SRTP, and an attacker who can change its SIP can hear its calls; add one to telephones.listen")
 	}
+	if c.source != nil {
+		list = append(list, c.listenerWarnings()...)
+	}
 	return slices.Concat(list, c.limitWarnings(), c.fileWarnings())
+}
+
+// listenerWarnings returns warnings about listeners that the file does not name, beside those that it names, and about a
+// file that leaves no listener to clients, or no devices. c comes from a file.
+func (c *Config) listenerWarnings() []string {
+	var list, unasked []string
+	named, open := false, false
+	for _, f := range c.Fronts {
+		listeners := f.Listeners()
+		open = open || len(listeners) > 0
+		if _, ok := c.source.lines[f.Name]; ok {
+			named = named || len(listeners) > 0
+			continue
+		}
+		var at []string
+		for _, l := range listeners {
+			at = append(at, l.Transport+" "+l.Address)
+		}
+		if at != nil {
+			unasked = append(unasked, fmt.Sprintf("%s: the file does not have this key, so its default listens at %s; write %s: {listen: []} if you do not want it", f.Name, strings.Join(at, " and "), f.Name))
+		}
+	}
+	if named {
+		list = append(list, unasked...)
+	}
+	if !open {
+		list = append(list, "sip.listen: no front has a listener, so no client can connect; write for example sip: {listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]}")
+	}
+	if len(c.Links) == 0 && c.Switch.empty() {
+		list = append(list, "switch: there are neither devices here nor links, so there is nothing to control; name the devices of the built-in switch, or your switch under links")
+	}
+	return list
+}
+
+// empty reports whether the built-in switch has no devices.
+func (s *Switch) empty() bool {
+	return len(s.Extensions)+len(s.HuntGroups)+len(s.Queues)+len(s.Trunks)+len(s.Park)+len(s.PickupGroups)+len(s.Routeing) == 0
 }
 
 // forgeable returns the key of the first extension that requires encrypted voice where no telephone can register over

@@ -6,9 +6,14 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/internal/tokens"
+	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
@@ -60,4 +65,24 @@ func (n *Node) openTokens() (*tokens.Keeper, error) {
 		return nil, fmt.Errorf("application-sessions.tokens-file: %w", err)
 	}
 	return k, nil
+}
+
+// Warnings returns the warnings of a checked configuration, and one for tokens that their names make useless.
+func Warnings(cfg *config.Config) []string {
+	list := cfg.Warnings()
+	if cfg.Sessions.Tokens == "" {
+		return list
+	}
+	all, _ := tokens.Read(cfg.Sessions.Tokens) // Check reports a file that cannot be read
+	known := rules(cfg)
+	var unnamed []string
+	for _, t := range all {
+		if !known.Known(policy.Identity{Name: strings.ToLower(t.Name), How: "token"}) && !slices.Contains(unnamed, t.Name) {
+			unnamed = append(unnamed, t.Name)
+		}
+	}
+	if len(unnamed) > 0 {
+		list = append(list, fmt.Sprintf("application-sessions.tokens-file: no rule and no grant names %s, so tokens with this name are refused; name it under grants", share.Clip(strings.Join(unnamed, ", "))))
+	}
+	return list
 }

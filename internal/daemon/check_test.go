@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/tokens"
 )
 
 // files are those of a folder.
@@ -112,5 +114,32 @@ func TestCheckExamples(t *testing.T) {
 	cfg.Numbers.Examples = []config.NumberExample{{Written: "100", Canonical: "101"}}
 	if err := Check("config.yaml", cfg); err == nil || err.Error() != "config.yaml: numbers.examples[0]: 100 becomes 100, not 101" {
 		t.Error(err)
+	}
+}
+
+// A token that no rule and no grant names is refused for ever, which its owner would look for elsewhere.
+func TestWarningsOfTokens(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens")
+	if err := tokens.Edit(path, func([]tokens.Token) ([]tokens.Token, error) {
+		list := make([]tokens.Token, 3)
+		for i, name := range []string{"CRM", "erp", "erp"} {
+			list[i] = tokens.Token{Name: name, Scope: tokens.Observe, Created: time.Now()}
+			list[i].Make()
+		}
+		return list, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for grants, want := range map[string]string{
+		`{who: crm, observe: ["100"]}`: "application-sessions.tokens-file: no rule and no grant names erp, so",
+		`{who: "*", observe: ["100"]}`: "",
+	} {
+		cfg, err := config.Parse("x", fmt.Appendf(nil, "grants: [%s]\napplication-sessions: {tokens-file: %s}\nswitch: {extensions: [{number: \"100\"}]}\n", grants, path), Kinds())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(Warnings(cfg), "\n"); !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%s: %q", grants, got)
+		}
 	}
 }

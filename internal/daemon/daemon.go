@@ -217,7 +217,7 @@ func modesOf(cfg *config.Config) map[string]proxy.SessionMode {
 // Run serves until ctx ends, then closes every session, those over SIP with BYE. It reloads the configuration at SIGHUP.
 // Call it once.
 func (n *Node) Run(ctx context.Context) error {
-	for _, warning := range n.cfg.Warnings() {
+	for _, warning := range Warnings(n.cfg) {
 		if n.file != "" {
 			n.log.Warn("configuration", "file", n.file, "warning", warning)
 		}

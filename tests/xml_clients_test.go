@@ -2,11 +2,14 @@ package tests
 
 import (
 	"bufio"
+	"crypto/sha1" //nolint:gosec // what these programs write
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,7 +66,10 @@ func dialScripted(t *testing.T, address string) *scriptedClient {
 }
 
 // say writes a document after a header of its length in octets.
-func (c *scriptedClient) say(id int, document string) { c.t.Helper(); c.sayAs(id, len(document), document) }
+func (c *scriptedClient) say(id int, document string) {
+	c.t.Helper()
+	c.sayAs(id, len(document), document)
+}
 
 // sayAs writes a document with another length in its header.
 func (c *scriptedClient) sayAs(id, length int, document string) {
@@ -223,4 +229,53 @@ func TestClientOfDMCC(t *testing.T) {
 	c.ask(14, `<MonitorStop`+edition+`><monitorCrossRefID>0</monitorCrossRefID></MonitorStop>`, "MonitorStopResponse")
 	c.ask(15, `<ResetApplicationSessionTimer xmlns="http://www.ecma-international.org/standards/ecma-354/app_session"><sessionID>`+session+`</sessionID><requestedSessionDuration>60</requestedSessionDuration></ResetApplicationSessionTimer>`, "ResetApplicationSessionTimerPosResponse")
 	c.ask(16, `<StopApplicationSession`+edition+`><sessionID>`+session+`</sessionID><sessionEndReason><appEndReason>Application Request</appEndReason></sessionEndReason></StopApplicationSession>`, "StopApplicationSessionPosResponse")
+}
+
+// Programs for Zultys' MX log in by loginRequest with the SHA-1 of the password, read the numbers of the response as attributes
+// and integers, watch their own extension by an empty deviceObject, and send keepalive under 0, which has no response.
+func TestClientOfZultys(t *testing.T) {
+	sum := sha1.Sum([]byte("secret"))
+	password := base64.StdEncoding.EncodeToString(sum[:])
+	file := filepath.Join(t.TempDir(), "accounts")
+	account(t, file, "100", password)
+	address := serveXML(t, ", dialect: zultys", "application-sessions: {accounts: "+file+", xml: mandatory}\ngrants: [{who: \"100\", control: [\"100\"], dial: [\"*\"]}]\n")
+	document := func(c *scriptedClient, id int) string {
+		_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+		got, data, err := cstaxml.ReadFrame(c.r, cstaxml.MaxFrame, func() {})
+		if err != nil || got != id {
+			t.Fatal(got, err)
+		}
+		return string(data)
+	}
+	login := func(c *scriptedClient, id int, password string) string {
+		c.say(id, `<?xml version="1.0" encoding="UTF-8"?><loginRequest type="User" platform="iPhone" version="7.0"><userName>100</userName><pwd>`+password+"&#xA;</pwd></loginRequest>")
+		return document(c, id)
+	}
+	c := dialScripted(t, address)
+	c.ask(1, `<AssignDevice><deviceID type="device">x</deviceID></AssignDevice>`, "CSTAErrorCode") // before the login
+	if m := login(c, 2, "wrong"); !strings.Contains(m, `<loginFailed `) || !strings.Contains(m, `Code="2"`) {
+		t.Error(m)
+	}
+	if m := login(c, 3, password); !regexp.MustCompile(`<loginResponce [^>]*ext="100"[^>]* userId="[1-9][0-9]*"`).MatchString(m) {
+		t.Fatal(m)
+	}
+	c.say(0, `<keepalive />`)
+	ref := c.integer(c.ask(4, `<MonitorStart xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed4"><monitorObject><deviceObject></deviceObject></monitorObject></MonitorStart>`, "MonitorStartResponse"), "monitorCrossRefID")
+	if m := c.ask(5, `<AssignDevice><deviceID type="device">my phone</deviceID></AssignDevice>`, "AssignDeviceInfo"); m.Text("deviceID") != "my phone" {
+		t.Error(m)
+	}
+	call := c.integer(c.ask(6, `<MakeCall><callingDevice typeOfNumber="deviceID">100</callingDevice><calledDirectoryNumber>102</calledDirectoryNumber></MakeCall>`, "MakeCallResponse"), "callingDevice/callID")
+	for name := ""; name != "DeliveredEvent"; {
+		_, ev := c.hear()
+		if name = ev.Name(); ev.CrossRef() != ref {
+			t.Fatal(ev)
+		}
+	}
+	c.ask(7, `<ClearConnection><connectionToBeCleared><callID>`+call+`</callID><deviceID>100</deviceID></connectionToBeCleared></ClearConnection>`, "ClearConnectionResponse")
+	c.expect(cstaxml.EventID, "ConnectionClearedEvent")
+	c.say(8, `<logout/>`)
+	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	if data, err := io.ReadAll(c.r); err != nil || len(data) != 0 {
+		t.Errorf("after logout: %q, %v", data, err)
+	}
 }

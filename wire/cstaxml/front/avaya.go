@@ -26,7 +26,7 @@ func newAvaya() vocabulary { return &avaya{named: map[string]string{}} }
 
 var (
 	avayaDevice = regexp.MustCompile(`^([^:<>]{1,64})(:[^:]{0,64}:[^:]{0,64}:[0-9]{1,3})$`)
-	avayaNumber = regexp.MustCompile(`^\+?[0-9*#]+$`)
+	plainNumber = regexp.MustCompile(`^\+?[0-9*#]+$`)
 )
 
 // number returns the number of a device identifier, and learns how the client writes it. What is no identifier stays as it is.
@@ -54,7 +54,7 @@ func (v *avaya) identifier(number string) string {
 	if id := v.named[number]; id != "" {
 		return id
 	}
-	if avayaNumber.MatchString(number) {
+	if plainNumber.MatchString(number) {
 		return number + v.rest
 	}
 	return number
@@ -64,7 +64,12 @@ func (v *avaya) identifier(number string) string {
 const ofSession = "0"
 
 // read implements vocabulary.
-func (v *avaya) read(session *proxy.Session, req *uacsta.Message) ownRequest {
+func (v *avaya) read(session *proxy.Session, req *uacsta.Message) (*uacsta.Message, ownRequest) {
+	return req, v.own(session, req)
+}
+
+// own turns the identifiers of a request into numbers, and returns what carries it out if the standard does not have it.
+func (v *avaya) own(session *proxy.Session, req *uacsta.Message) ownRequest {
 	devices := req.Devices()
 	for _, d := range devices {
 		if number := v.number(d.ID()); number != d.ID() {
@@ -94,12 +99,13 @@ func (v *avaya) read(session *proxy.Session, req *uacsta.Message) ownRequest {
 }
 
 // write implements vocabulary.
-func (v *avaya) write(m *uacsta.Message) {
+func (v *avaya) write(m *uacsta.Message) *uacsta.Message {
 	for _, d := range m.Devices() {
 		if id := v.identifier(d.ID()); id != d.ID() {
 			d.Set(id, "other")
 		}
 	}
+	return m
 }
 
 // accepting carries out a request that changes nothing here.

@@ -19,11 +19,11 @@ type Dialect struct {
 
 // vocabulary is what one client says beyond the standard.
 type vocabulary interface {
-	// read brings a request of the client into the standard's form. It returns what carries the request out if the standard
+	// read brings a request of the client into the standard's form and returns it, with what carries it out if the standard
 	// does not have it, and nil otherwise.
-	read(session *proxy.Session, req *uacsta.Message) ownRequest
-	// write brings a message for the client into the dialect's form. It may be called at the same time as read.
-	write(m *uacsta.Message)
+	read(session *proxy.Session, req *uacsta.Message) (*uacsta.Message, ownRequest)
+	// write brings a message for the client into the dialect's form and returns it. It may be called at the same time as read.
+	write(m *uacsta.Message) *uacsta.Message
 }
 
 // ownRequest carries out a request for proxy.Session.Own.
@@ -34,6 +34,7 @@ var dialects = map[string]Dialect{
 	"plain":     {Port: "8882", TLSPort: "8883"},
 	"openscape": {Port: "1040", TLSPort: "1040", Greets: true, Originate: uacsta.DoNotPrompt},
 	"dmcc":      {Port: "4721", TLSPort: "4722", Originate: uacsta.DoNotPrompt, words: newAvaya},
+	"zultys":    {Port: "8882", TLSPort: "8883", Originate: uacsta.DoNotPrompt, words: newZultys},
 }
 
 // DialectNames returns the names of the dialects, sorted.

@@ -99,15 +99,14 @@ type association struct {
 func (a *association) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 	var own ownRequest
 	if a.words != nil {
-		own = a.words.read(a.session, req)
+		req, own = a.words.read(a.session, req)
 	}
 	a.dialect.read(req)
 	reply := func(res *uacsta.Message) {
 		if a.session.Identity().Name != "" { // before the client learns that it has logged in
 			a.guest.Prove()
 		}
-		a.write(res)
-		answer(res)
+		answer(a.write(res))
 	}
 	if own != nil {
 		a.session.Own(req, own, reply)
@@ -116,11 +115,12 @@ func (a *association) Request(req *uacsta.Message, answer func(*uacsta.Message))
 	}
 }
 
-// write brings a message for the client into its dialect's form.
-func (a *association) write(m *uacsta.Message) {
-	if a.words != nil && m != nil {
-		a.words.write(m)
+// write brings a message for the client into its dialect's form and returns it.
+func (a *association) write(m *uacsta.Message) *uacsta.Message {
+	if a.words == nil || m == nil {
+		return m
 	}
+	return a.words.write(m)
 }
 
 // Unclear implements cstaxml.Handler.
@@ -139,7 +139,7 @@ type toClient struct{ *association }
 // Event implements proxy.Client. m is an event, or a request of the switching function; the core does not wait for the
 // client's response.
 func (a toClient) Event(m *uacsta.Message) {
-	a.write(m)
+	m = a.write(m)
 	if m.Kind() == uacsta.Event {
 		_ = a.conn.Send(m) // fails once the connection has ended
 		return

@@ -167,13 +167,17 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) {
 	deadlines := http.NewResponseController(w)
 	_ = deadlines.SetReadDeadline(time.Now().Add(bodyTime))
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, size))
-	_ = deadlines.SetReadDeadline(time.Time{}) // GetEvents waits
-	if err != nil {
-		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			x.fail(&soap.Fault{Code: soap.Client, Reason: "the request is too large", TooLarge: true})
-		}
-		return // else the client has gone, or is too slow
+	tooLarge := (*http.MaxBytesError)(nil)
+	switch {
+	case errors.As(err, &tooLarge):
+		x.fail(&soap.Fault{Code: soap.Client, Reason: "the request is too large", TooLarge: true})
+		return
+	case err != nil: // the client has gone, or is too slow
+		w.Header().Set("Connection", "close")
+		http.Error(w, http.StatusText(http.StatusRequestTimeout), http.StatusRequestTimeout)
+		return
 	}
+	_ = deadlines.SetReadDeadline(time.Time{}) // GetEvents waits
 	var fault *soap.Fault
 	if x.envelope, fault = soap.Parse(data, elements); fault != nil {
 		x.fail(fault)

@@ -127,8 +127,7 @@ func (x *exchange) association() *association {
 // credentials only after 401.
 func (x *exchange) unknown() {
 	if x.caller.Opening.Identity.Name == "" {
-		challenge(x.w)
-		http.Error(x.w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
+		refuse(x.w, x.r, http.StatusUnauthorized)
 		return
 	}
 	x.refuse(uacsta.Security, uacsta.Generic)

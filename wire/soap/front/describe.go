@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -14,14 +15,18 @@ import (
 // The editions that the service is described in.
 const oldest, newest = 3, 6
 
-// editionOf returns the edition that a path names, such as /csta/ed3; the oldest if it names none.
+// editionOf returns the edition that a path names, such as /csta/ed3; the oldest if it names none, and 0 if it names one that
+// is not described.
 func editionOf(p string) uacsta.Edition {
-	for edition := uacsta.Edition(oldest); edition <= newest; edition++ {
-		if last := path.Base(p); strings.EqualFold(last, fmt.Sprintf("ed%d", edition)) || strings.EqualFold(last, fmt.Sprintf("ed%d.xsd", edition)) {
-			return edition
-		}
+	text, named := strings.CutPrefix(strings.TrimSuffix(strings.ToLower(path.Base(p)), ".xsd"), "ed")
+	edition, err := strconv.Atoi(text)
+	switch {
+	case !named || err != nil:
+		return oldest
+	case edition < oldest || edition > newest:
+		return 0
 	}
-	return oldest
+	return uacsta.Edition(edition)
 }
 
 // schemas are the XML schemas by edition; 0 is that of application sessions.
@@ -46,6 +51,9 @@ func (s *Server) describe(w http.ResponseWriter, r *http.Request) {
 	file := strings.ToLower(path.Base(r.URL.Path))
 	var text []byte
 	switch {
+	case edition == 0:
+		http.Error(w, fmt.Sprintf("CSTA over SOAP: the service is described in the editions ed%d to ed%d, such as GET /csta/ed%d?wsdl", oldest, newest, oldest), http.StatusNotFound)
+		return
 	case query == "wsdl":
 		text = soap.Describe(edition, s.address(r))
 	case query == "wsdl=events":

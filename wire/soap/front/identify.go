@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"mime"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/tls"
+	"github.com/tr87proxy/tr87proxy/wire/soap"
 )
 
 // door says who the clients of requests are: an account by HTTP Basic, or a trusted peer by its certificate or address. A
@@ -50,9 +52,6 @@ func (d *door) identify(w http.ResponseWriter, r *http.Request) (Caller, bool) {
 		}
 		return c, true
 	}
-	if status == http.StatusUnauthorized {
-		challenge(w)
-	}
 	if why != "" { // a first request without credentials is usual: software made for .NET sends one
 		user, _, _ := r.BasicAuth()
 		d.env.Proxy.Refused(d.front, name+":"+r.RemoteAddr, share.Clip(user), why)
@@ -60,13 +59,25 @@ func (d *door) identify(w http.ResponseWriter, r *http.Request) (Caller, bool) {
 			d.log.Warn("request refused: client not identified", "front", name, "peer", r.RemoteAddr, "who", share.Clip(user), "status", status, "why", why, "silent", proxy.StrangerPause)
 		}
 	}
-	http.Error(w, http.StatusText(status), status)
+	refuse(w, r, status)
 	return Caller{}, false
 }
 
-// challenge asks for credentials.
-func challenge(w http.ResponseWriter) {
-	w.Header().Set("WWW-Authenticate", `Basic realm="CSTA", charset="UTF-8"`)
+// refuse responds to a client that is not identified, with a fault in the version of SOAP of its Content-Type; with 401, it
+// asks for credentials.
+func refuse(w http.ResponseWriter, r *http.Request, status int) {
+	reason := http.StatusText(status)
+	if status == http.StatusUnauthorized {
+		reason = "send the name and password of an account by HTTP Basic"
+		w.Header().Set("WWW-Authenticate", `Basic realm="CSTA", charset="UTF-8"`)
+	}
+	e := &soap.Envelope{}
+	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media == "application/soap+xml" {
+		e.Version = soap.V12
+	}
+	w.Header().Set("Content-Type", e.Version.ContentType(""))
+	w.WriteHeader(status)
+	_, _ = w.Write(e.Fault(soap.Client, reason).Envelope())
 }
 
 // caller returns the client of a request; else the status of the response, and why, "" for a request that has no credentials

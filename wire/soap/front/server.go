@@ -3,6 +3,7 @@
 package front
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -151,7 +152,7 @@ type exchange struct {
 
 // post serves a request.
 func (s *Server) post(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{server: s, w: w, r: r, edition: editionOf(r.URL.Path)}
+	x := &exchange{server: s, w: w, r: r, edition: cmp.Or(editionOf(r.URL.Path), oldest)}
 	if why := unreadable(r); why != "" {
 		http.Error(w, why, http.StatusUnsupportedMediaType)
 		return

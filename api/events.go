@@ -49,7 +49,7 @@ type events struct {
 
 	ctx   context.Context //nolint:containedctx // ends with Close
 	halt  context.CancelFunc
-	group sync.WaitGroup // the recorder, the pulse, and all WebSockets
+	group sync.WaitGroup // the recorder, the pulse, and all streams
 
 	mu      sync.Mutex
 	sockets map[*socket]struct{}
@@ -85,7 +85,7 @@ func (e *events) stop() {
 	e.halt()
 }
 
-// Close closes the log, after stop, when all WebSockets are closed.
+// Close closes the log, after stop, when all streams have ended.
 func (e *events) Close() {
 	e.group.Wait()
 	if err := e.kept.Close(); err != nil {
@@ -105,6 +105,17 @@ func (e *events) enter(k *socket) bool {
 		defer e.leave(k)
 		k.run()
 	})
+	return true
+}
+
+// spawn serves a stream on a goroutine. It returns false when the proxy is stopping.
+func (e *events) spawn(stream func()) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
+	e.group.Go(stream)
 	return true
 }
 
@@ -194,7 +205,7 @@ func (s *Server) describeStream() {
 		},
 		Responses: map[string]*huma.Response{
 			"101":     {Description: "The WebSocket is open."},
-			"200":     {Description: "The stream. It ends when the client, its credentials or the proxy end.", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}},
+			"200":     {Description: "The stream. It ends when the client, its credentials or the proxy end.", Content: map[string]*huma.MediaType{typeStream: {Schema: &huma.Schema{Type: huma.TypeString}}}},
 			"default": refused,
 		},
 	})

@@ -1,27 +1,28 @@
 package api
 
 import (
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/eventlog"
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
-// slowWriter is a client that takes its time for each event.
-type slowWriter struct {
-	*httptest.ResponseRecorder
+// slowClient is a connection to a client that takes its time for each event.
+type slowClient struct {
+	net.Conn
 
 	events int
 	last   string
 	revoke func()
 }
 
-func (w *slowWriter) Write(data []byte) (int, error) {
+func (w *slowClient) Write(data []byte) (int, error) {
 	if strings.HasPrefix(string(data), "id:") {
 		w.events++
 		w.last = string(data)
@@ -55,10 +56,62 @@ func TestRevokedBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.session.Close(nil)
-	r := httptest.NewRequestWithContext(withClient(t.Context(), c), http.MethodGet, eventsPath+"?devices=100&after=0", nil)
-	w := &slowWriter{ResponseRecorder: httptest.NewRecorder(), revoke: func() { valid.Store(false) }}
-	o.server.serveEvents(w, r)
+	want, err := c.wish(Subscription{Devices: []string{"100"}, After: "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, conn := net.Pipe()
+	defer client.Close()
+	w := &slowClient{Conn: conn, revoke: func() { valid.Store(false) }}
+	l := &lineStream{server: o.server, client: c, conn: w, woken: make(chan struct{}, 1)}
+	want.Wake = l.wake
+	if l.sub, err = o.server.events.recorder.Subscribe(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	l.over = l.sub.Close
+	l.run()
 	if w.events >= len(entries) || !strings.Contains(w.last, `"type":"end"`) || !strings.Contains(w.last, "the token has been revoked") {
 		t.Errorf("%d events after the token was revoked; the last: %s", w.events, w.last)
+	}
+}
+
+// A stream ends when its client leaves or the proxy stops, and frees its session and subscription. The response to HEAD has
+// no stream.
+func TestStreamEnds(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	users := func() (n int) {
+		o.server.clients.mu.Lock()
+		defer o.server.clients.mu.Unlock()
+		for _, c := range o.server.clients.table {
+			n += c.users
+		}
+		return n
+	}
+	freed := func() bool { return users() == 0 && o.server.events.recorder.Status().Subscribers == 0 }
+	events, leave := o.listen("?devices=101", "")
+	if e := next(t, events); e.Type != "ready" || freed() {
+		t.Errorf("%+v; %d users", e, users())
+	}
+	leave()
+	wait.For(t, "the end of the stream", freed)
+
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodHead, o.http.URL+eventsPath, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil || res.Header.Get("Content-Type") != typeStream {
+		t.Fatalf("%v %+v", err, res)
+	}
+	_ = res.Body.Close()
+	wait.For(t, "the end of the request", freed)
+
+	events, leave = o.listen("?devices=101", "")
+	defer leave()
+	next(t, events)
+	o.server.Close()
+	if e := next(t, events); e.Type != "end" || e.Reason != errStopping.Error() || !freed() {
+		t.Errorf("%+v; %d users", e, users())
 	}
 }

@@ -25,7 +25,7 @@ const (
 	maxHeld     = 64 << 10 // more is written before release
 )
 
-// heldBuffers are the buffers of wires that write.
+// heldBuffers are the buffers of wires and streams that write.
 var heldBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // takeOver is a response writer whose connection becomes a wire.
@@ -101,8 +101,13 @@ func (w *wire) release() error {
 	if len(*held) > 0 {
 		_, err = w.Conn.Write(*held)
 	}
+	giveBuffer(held)
+	return err
+}
+
+// giveBuffer gives a buffer back to heldBuffers.
+func giveBuffer(held *[]byte) {
 	if *held = (*held)[:0]; cap(*held) <= 2*maxHeld {
 		heldBuffers.Put(held)
 	}
-	return err
 }

@@ -2,7 +2,7 @@ package tests
 
 import (
 	"bufio"
-	"crypto/sha1" //nolint:gosec // what these programs write
+	"crypto/sha1"
 	"encoding/base64"
 	"fmt"
 	"io"

@@ -66,7 +66,7 @@ func silently(session *proxy.Session, other any) ownRequest {
 func (v *zultys) write(m *uacsta.Message) *uacsta.Message {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	document := ""
+	var document string
 	switch m.Name() {
 	case uacsta.NameStartApplicationSessionPosResponse:
 		v.session, v.extension = strings.Clone(m.Text("sessionID")), ""

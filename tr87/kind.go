@@ -40,6 +40,7 @@ type FrontSettings struct {
 	EventWait          time.Duration `yaml:"event-wait"`
 	T1                 time.Duration `yaml:"t1"`
 	AnswerInInfo       bool          `yaml:"answer-in-info"`
+	OutsideDialogs     bool          `yaml:"outside-dialogs"`
 	MaxDialogs         int           `yaml:"max-dialogs"`
 	MaxDialogsPeer     int           `yaml:"max-dialogs-per-peer"`
 	MaxConnections     int           `yaml:"max-connections"`
@@ -115,9 +116,14 @@ func newFront(settings *FrontSettings, env *kind.FrontEnv, dialects []Dialect) *
 		sip.SetT1(settings.T1)
 	}
 	trusts := func(p sip.Peer) bool { return env.Trusts(p.Addr.Addr(), p.Names) }
+	handler := NewServer(server)
+	var outside map[string]func(*sip.Request)
+	if settings.OutsideDialogs {
+		outside = map[string]func(*sip.Request){"INFO": handler.Outside, "NOTIFY": handler.Outside}
+	}
 	f.ua = sip.New(sip.Config{
 		NameKinds: cfg.Names, Admits: env.Admits, MaxConnectionsPerPeer: settings.MaxConnectionsPeer,
-		Handler: NewServer(server), UserAgent: "tr87proxy", Keys: "sip", Advertise: settings.Advertise, Log: env.Log,
+		Handler: handler, Requests: outside, UserAgent: "tr87proxy", Keys: "sip", Advertise: settings.Advertise, Log: env.Log,
 		Accepts:        []string{ContentType},
 		SessionExpires: settings.SessionExpires, MinSE: settings.MinSE, Grace: settings.ConnectionGrace, EventWait: settings.EventWait,
 		MaxDialogs: settings.MaxDialogs, MaxDialogsPerPeer: settings.MaxDialogsPeer, MaxConnections: settings.MaxConnections, MaxTransactions: settings.MaxTransactions,

@@ -194,7 +194,7 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 		return s.cfg.Anybody, nil, true
 	case s.cfg.Trusts != nil && s.cfg.Trusts(peer.Addr.Addr(), peer.Names):
 		still = func() bool { return s.cfg.Trusts(peer.Addr.Addr(), peer.Names) }
-		return policy.Identity{Name: policy.IdentityOf(asserted(in)), How: "trusted-peer"}, still, true
+		return policy.Identity{Name: policy.IdentityOf(assertedBy(in.Request)), How: "trusted-peer"}, still, true
 	case s.cfg.Digest != nil:
 		seal := s.cfg.Digest.Seal(in.Request)
 		user, err := s.cfg.Digest.Check(in.Request)
@@ -230,13 +230,13 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 	return policy.Identity{}, nil, false
 }
 
-// asserted returns the user that a trusted peer asserts: P-Asserted-Identity (RFC 3325),
+// assertedBy returns the user that a trusted peer asserts: P-Asserted-Identity (RFC 3325),
 // otherwise From.
-func asserted(in *sip.Invitation) string {
-	if uri := in.Asserted().URI; uri != "" {
+func assertedBy(r *sip.Request) string {
+	if uri := r.Asserted().URI; uri != "" {
 		return uri
 	}
-	return in.From().URI
+	return r.From().URI
 }
 
 // refuse returns the response for a session that the core did not open, in the client's

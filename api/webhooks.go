@@ -342,7 +342,7 @@ func ofHook(err error) error {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &faults):
-		p = problem(http.StatusUnprocessableEntity, "the webhook cannot be used")
+		p = problem(http.StatusUnprocessableEntity, "the webhook cannot be used: %s %s", faults[0].Key, faults[0].Text)
 		for _, f := range faults {
 			p.Errors = append(p.Errors, f.Key+" "+f.Text)
 		}

@@ -138,6 +138,20 @@ func TestReceiverInDocuments(t *testing.T) {
 	}
 }
 
+// Who has not started the receiver is told so, and sees what waits.
+func TestDemoWithoutReceiver(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "demo.sock")
+	at := fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+	demo := start(t, program(t), "demo", "--port", strconv.Itoa(freePort(t)), "--api", fmt.Sprintf("127.0.0.1:%d", freePort(t)), "--webhook", at+"/", "--socket", socket)
+	waitFor(t, "the warning", func() bool {
+		return strings.Contains(demo.out.String(), `level=WARN msg="could not deliver to webhook: trying again" hook=demo`)
+	})
+	if out, status := command(t, "webhooks", "list", "--socket", socket); status != 0 || !strings.Contains(out, at) || !strings.Contains(out, "connection refused") {
+		t.Errorf("%d %s", status, out)
+	}
+}
+
 // The program in docs/api.md that checks signatures accepts a webhook of the proxy, and nothing else.
 func TestSignaturesInDocuments(t *testing.T) {
 	t.Parallel()

@@ -35,12 +35,14 @@ the call, with status 0 only if every step followed the call model.
 With --phones it serves two real SIP telephones, 100 and 101, instead. It says how to
 register them, and controls a call between them.
 
-With --webhook it POSTs all events to a URL of yours, which may be on this machine.`,
+With --webhook it POSTs all events to a URL of yours, which may be on this machine, and writes
+warnings, such as that it cannot reach the URL, to the standard error. With --socket, "status"
+and "webhooks" with the same flag show how it is doing.`,
 		Example: `  tr87proxy demo
   tr87proxy demo --once
   tr87proxy demo --phones
   tr87proxy demo --port 15062 --api 127.0.0.1:18880    if 5062 and 8880 are taken
-  tr87proxy demo --webhook http://127.0.0.1:9000/`,
+  tr87proxy demo --webhook http://127.0.0.1:9000/ --socket demo.sock`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if port == 0 && !once {
 				port = 5062
@@ -50,6 +52,9 @@ With --webhook it POSTs all events to a URL of yours, which may be on this machi
 			}
 			if err := api.check(); err != nil {
 				return err
+			}
+			if api.webhook != "" {
+				api.log = cmd.ErrOrStderr()
 			}
 			if phones {
 				return demoPhones(cmd.Context(), cmd.OutOrStdout(), port, phonePort, &api, once)
@@ -62,6 +67,8 @@ With --webhook it POSTs all events to a URL of yours, which may be on this machi
 	cmd.Flags().IntVar(&phonePort, "phone-port", 5060, "port on 127.0.0.1 at which telephones register")
 	cmd.Flags().StringVar(&api.address, "api", apiAddress, apiUsage)
 	cmd.Flags().StringVar(&api.webhook, "webhook", "", "URL to which all events are POSTed (docs/api.md)")
+	cmd.Flags().StringVar(&api.socket, "socket", "", "admin socket, a file")
+	_ = cmd.MarkFlagFilename("socket")
 	cmd.Flags().IntVar(&port, "port", 0, "SIP port on 127.0.0.1 (default 5062, with --once any free one)")
 	return cmd
 }
@@ -72,8 +79,12 @@ const (
 	apiUsage   = "serve HTTP here (docs/api.md); \"\" for not at all"
 )
 
-// demoAPI is the HTTP interface of a demonstration.
-type demoAPI struct{ address, webhook string }
+// demoAPI is the HTTP interface of a demonstration, and how to see what it does.
+type demoAPI struct {
+	address, webhook, socket string
+
+	log io.Writer // of warnings; nil: none
+}
 
 // hooks returns the webhook, which may have a private address: who runs the demonstration has named it.
 func (d *demoAPI) hooks() []webhook.Hook {
@@ -93,6 +104,7 @@ func (d *demoAPI) check() (err error) {
 
 // serve has a configuration serve the interface.
 func (d *demoAPI) serve(cfg *config.Config) {
+	cfg.Log.Level, cfg.Admin.Socket = "warn", d.socket
 	serveAPI(cfg, d.address)
 	cfg.Front("api").(*api.Settings).Webhooks = d.hooks()
 }
@@ -122,7 +134,7 @@ func demo(ctx context.Context, out io.Writer, port int, web *demoAPI, once bool)
 	cfg.Switch.Trunks = []config.Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: []config.Inward{{Number: "5550100", To: "100"}}, Answer: 3 * time.Second}}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	served, stopped, err := runDemo(ctx, cfg, "is another proxy running? try --port 15062 --api 127.0.0.1:18880")
+	served, stopped, err := runDemo(ctx, cfg, web.log, "is another proxy running? try --port 15062 --api 127.0.0.1:18880")
 	if err != nil {
 		return err
 	}
@@ -147,11 +159,11 @@ Or use this program in another terminal:
 	return <-stopped
 }
 
-// runDemo runs the proxy until ctx ends, and returns once it listens, with the address of each listener by its transport. hint
-// says what to do if it cannot.
-func runDemo(ctx context.Context, cfg *config.Config, hint string) (served map[string]string, stopped <-chan error, err error) {
+// runDemo runs the proxy until ctx ends, and returns once it listens, with the address of each listener by its transport. log
+// can be nil. hint says what to do if it cannot.
+func runDemo(ctx context.Context, cfg *config.Config, log io.Writer, hint string) (served map[string]string, stopped <-chan error, err error) {
 	addresses := make(chan [2]string, 8)
-	n, err := daemon.New(cfg, daemon.Options{Listening: func(transport, address string) { addresses <- [2]string{transport, address} }})
+	n, err := daemon.New(cfg, daemon.Options{Log: log, Listening: func(transport, address string) { addresses <- [2]string{transport, address} }})
 	if err != nil {
 		return nil, nil, err
 	}

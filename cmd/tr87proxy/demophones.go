@@ -33,7 +33,7 @@ func demoPhones(ctx context.Context, out io.Writer, port, phones int, web *demoA
 	cfg.Telephones.Listen = []config.Listener{{Transport: "udp", Address: register}, {Transport: "tcp", Address: register}}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	served, stopped, err := runDemo(ctx, cfg, "is another proxy, or a telephone, on this port? try --port 15062 --phone-port 15060 --api 127.0.0.1:18880")
+	served, stopped, err := runDemo(ctx, cfg, web.log, "is another proxy, or a telephone, on this port? try --port 15062 --phone-port 15060 --api 127.0.0.1:18880")
 	if err != nil {
 		return err
 	}

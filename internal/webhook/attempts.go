@@ -88,17 +88,17 @@ func (d *delivery) finish(a attempt) {
 		d.log.Warn("webhook missed events: they had left the event log")
 	case !a.kept:
 		d.counts.delivered.Add(1)
-		d.succeed(r, now)
+		d.succeed(r.attempts+1, d.down(), now)
 	}
 	d.shift(r, now)
 }
 
-// succeed notes a success, after which all rows are due that a receiver which was down has held up.
-func (d *delivery) succeed(r *row, now time.Time) {
+// succeed notes a success. With all, all rows are due now.
+func (d *delivery) succeed(attempts int, all bool, now time.Time) {
 	if d.reason.Swap(nil) != nil {
-		d.log.Info("webhook delivers again", "attempts", r.attempts+1)
+		d.log.Info("webhook delivers again", "attempts", attempts)
 	}
-	if d.down() {
+	if all {
 		for _, other := range d.due {
 			other.due = now
 		}

@@ -172,6 +172,10 @@ func (s *Sender) Replay(ctx context.Context, owner, name, letter string) error {
 		return errors.New(r.reason)
 	}
 	d.counts.delivered.Add(1)
+	select {
+	case d.replayed <- struct{}{}:
+	default:
+	}
 	return d.letters.drop(key)
 }
 

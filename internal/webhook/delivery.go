@@ -49,6 +49,8 @@ type delivery struct {
 	stop    context.CancelFunc     // nil while it does not run
 	done    chan struct{}
 
+	replayed chan struct{} // has one if a dead letter has been delivered: the receiver is not down
+
 	// goroutine
 	read    uint64          // the last event that was read
 	resume  uint64          // the last that was read before the start
@@ -118,6 +120,8 @@ func (d *delivery) deliver(ctx context.Context) {
 			open = false
 		case a := <-d.results:
 			d.finish(a)
+		case <-d.replayed:
+			d.succeed(1, true, time.Now())
 		case <-grown:
 		case <-timer.C:
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -385,6 +386,39 @@ func TestPanic(t *testing.T) {
 		settle(time.Hour)
 		if !slices.Equal(seen, []int{1, 2}) || !strings.Contains(b.said.String(), "panic") {
 			t.Error(seen, b.said.String())
+		}
+		b.stop()
+		_ = b.events.Close()
+	})
+}
+
+// A dead letter that the receiver takes shows that it is not down: what waits goes out at once, not at the next attempt.
+func TestReplayWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		status := http.StatusInternalServerError
+		b := fake(t, func(got) int { return status })
+		for range 2 * rowsDown {
+			b.add(strconv.Itoa(100 + 2*b.next["all"]))
+			b.next["all"]++
+		}
+		settle(patience - time.Hour)
+		b.add("100")
+		settle(time.Hour + looks)
+		letters, err := b.Dead("", "crm")
+		if len(letters) != 2*rowsDown || err != nil {
+			t.Fatal(letters, err)
+		}
+		settle(longPause)
+		b.change(func() { status = http.StatusOK })
+		if s := b.status("crm"); s.Waiting != 1 || s.Failure == "" {
+			t.Fatalf("%+v", s)
+		}
+		if err := b.Replay(t.Context(), "", "crm", letters[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if s := b.status("crm"); s.Waiting > 0 || s.Failure != "" || s.Delivered != 2 {
+			t.Errorf("%+v", s)
 		}
 		b.stop()
 		_ = b.events.Close()

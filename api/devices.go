@@ -199,9 +199,10 @@ func (c *client) devices(ctx context.Context, category string, patterns []string
 	if slices.Contains(uacsta.ValuesOf("ReqDeviceCategory"), category) {
 		asked = uacsta.ReqDeviceCategory(category)
 	}
+	wanted := policy.CompileDevices(patterns)
 	fits := func(d uacsta.DeviceListItem) bool {
 		other := asked == "" && category != "" && string(d.DeviceCategory) != category
-		return d.DeviceID != nil && !other && (patterns == nil || policy.MatchDevice(patterns, d.DeviceID.ID))
+		return d.DeviceID != nil && !other && (patterns == nil || wanted.Match(d.DeviceID.ID))
 	}
 	list := ""
 	ref := func(res *uacsta.Message) string { list = res.Text("serviceCrossRefID"); return list }

@@ -17,9 +17,15 @@ func isPattern(text string) bool {
 	return ok && len(low) == len(high) && digits(strings.TrimPrefix(low, "+")) && digits(strings.TrimPrefix(high, "+"))
 }
 
-// checkPattern refuses what is neither a number nor a pattern of devices, and regular expressions: package policy keeps those
-// that it has compiled.
+// mostStars is how many stars a pattern of a client may have: more take long to compare.
+const mostStars = 2
+
+// checkPattern refuses what is neither a number nor a pattern of devices, patterns with many stars, and regular expressions:
+// both take long to compare.
 func checkPattern(text string) error {
+	if strings.Count(text, "*") > mostStars {
+		return problem(http.StatusUnprocessableEntity, "the pattern %.64q has more than %d stars; write for example 10* or *10*", text, mostStars)
+	}
 	if text == "" || len(text) > 64 || text[0] == '/' || !policy.ValidDevices(text) {
 		return problem(http.StatusUnprocessableEntity, "%.64q is no pattern of devices; write for example 10*, 10? or 200-299", text)
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	record "github.com/tr87proxy/tr87proxy/api/events"
@@ -18,7 +19,7 @@ type Subscription struct {
 	Devices  []string `json:"devices,omitempty" doc:"Numbers, as you write them, and patterns such as 10* and 200-299. * is every device that you may observe. None: no events." maxItems:"1000"`
 	Types    []string `json:"types,omitempty" doc:"Types of events. None: all." maxItems:"200"`
 	Link     string   `json:"link,omitempty" doc:"Events of this link only."`
-	After    string   `json:"after,omitempty" doc:"The id of the last event that you have: the stream goes on after it. 0 is the oldest event that is kept. Not there: it begins now."`
+	After    string   `json:"after,omitempty" doc:"The id of the last event that you have: the stream goes on after it, also with events from before the client got the right to observe a device. 0 is the oldest event that is kept. Not there: it begins now."`
 	Snapshot bool     `json:"snapshot,omitempty" doc:"Begin with the calls that there are, and say them again after events that are missing. With after, only then."`
 }
 
@@ -165,6 +166,10 @@ func streaming(err error) *Problem {
 	case errors.Is(err, record.ErrFull):
 		p := problem(http.StatusServiceUnavailable, "%v", err)
 		p.retry = idle
+		return p
+	case errors.Is(err, record.ErrOften):
+		p := problem(http.StatusTooManyRequests, "%v; keep streams open, and name fewer patterns", err)
+		p.retry = 5 * time.Second
 		return p
 	case errors.Is(err, record.ErrClosed):
 		return explained(errStopping)

@@ -2,7 +2,7 @@ package policy
 
 import "testing"
 
-func TestMatchDevice(t *testing.T) {
+func TestDevices(t *testing.T) {
 	for _, tt := range []struct {
 		pattern, fits, not string
 	}{
@@ -34,12 +34,17 @@ func TestMatchDevice(t *testing.T) {
 		{"0-9", "9", ":"},
 		{"0-9", "0", "/"},
 		{"+1-+9", "+5", "5"},
+		{"SIP:*", "sip:alice@contoso.com", "tel:alice"},
+		{"a/b*", "A/bc", "a/c"},
+		{"1*0*", "1900", "1911"},
+		{"[12]0", "20", "30"},
+		{`1\*`, "1*", "10"},
 	} {
-		if !ValidDevices(tt.pattern) || !MatchDevice([]string{"none", tt.pattern}, tt.fits) || MatchDevice([]string{tt.pattern}, tt.not) {
-			t.Errorf("%s: valid %v, %s %v, %s %v", tt.pattern, ValidDevices(tt.pattern), tt.fits, MatchDevice([]string{tt.pattern}, tt.fits), tt.not, MatchDevice([]string{tt.pattern}, tt.not))
+		if !ValidDevices(tt.pattern) || !CompileDevices([]string{"none", tt.pattern}).Match(tt.fits) || CompileDevices([]string{tt.pattern}).Match(tt.not) {
+			t.Errorf("%s: valid %v, %s %v, %s %v", tt.pattern, ValidDevices(tt.pattern), tt.fits, CompileDevices([]string{tt.pattern}).Match(tt.fits), tt.not, CompileDevices([]string{tt.pattern}).Match(tt.not))
 		}
 	}
-	if MatchDevice([]string{"/(/"}, "(") || MatchDevice(nil, "100") {
+	if CompileDevices([]string{"/(/"}).Match("(") || CompileDevices(nil).Match("100") {
 		t.Error("an expression that cannot be used, or no pattern, fits something")
 	}
 	for _, pattern := range []string{"", "299-200", "/(/", "[", "/a(?<b/"} {

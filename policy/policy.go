@@ -29,7 +29,7 @@ func (i Identity) String() string {
 	return i.Name + " (" + i.How + ")"
 }
 
-// Grant is a short form of rules for one identity. Devices are patterns as in MatchDevice. The right
+// Grant is a short form of rules for one identity. Devices are patterns as in CompileDevices. The right
 // to control a device includes the right to observe it.
 type Grant struct {
 	Who     string // identity, with wildcards
@@ -104,12 +104,10 @@ func (p *Policy) Known(who Identity) bool {
 
 // match matches with * and ?; the configuration's check has validated the pattern.
 func match(pattern, s string) bool {
-	pattern = strings.ToLower(pattern)
 	if pattern == "*" {
 		return true
 	}
-	// in path.Match, * does not match a slash; identities contain none that matters
-	ok, _ := path.Match(strings.ReplaceAll(pattern, "/", "|"), strings.ReplaceAll(strings.ToLower(s), "/", "|"))
+	ok, _ := path.Match(folded(pattern), folded(s))
 	return ok
 }
 

@@ -16,7 +16,7 @@ type Rule struct {
 	Deny         bool     // deny what matches
 	Who          []string // identities, with wildcards, or group:NAME
 	May          []string // observe, control, classes of services, names of services, or pass-through:NAME
-	Devices      []string // patterns as in MatchDevice, own, or group:NAME
+	Devices      []string // patterns as in CompileDevices, own, or group:NAME
 	Destinations []string // where calls may go: as Devices, or internal, or class:NAME
 	Fronts       []string // kinds of fronts
 	Hours        []Hours
@@ -167,7 +167,7 @@ func (p *Policy) fitsDevice(pattern string, who Identity, device Number) bool {
 	if device == Whole {
 		return slices.Contains(patterns, "*")
 	}
-	return MatchDevice(patterns, device.text)
+	return matchDevice(patterns, device.text)
 }
 
 func (p *Policy) isDestination(patterns []string, who Identity, number Number) bool {
@@ -179,7 +179,7 @@ func (p *Policy) isDestination(patterns []string, who Identity, number Number) b
 			return p.Internal != nil && p.Internal(number.text)
 		}
 		if class, ok := strings.CutPrefix(pattern, "class:"); ok {
-			return MatchDevice(p.Destinations[class], number.text)
+			return matchDevice(p.Destinations[class], number.text)
 		}
 		return p.fitsDevice(pattern, who, number)
 	})

@@ -14,9 +14,10 @@ import (
 
 // hub reads the log once, and gives new events to the subscriptions that have caught up.
 type hub struct {
-	log  *eventlog.Log
-	open atomic.Int64 // subscriptions, also those that have not caught up
-	over atomic.Bool
+	log    *eventlog.Log
+	roster *roster
+	open   atomic.Int64 // subscriptions, also those that have not caught up
+	over   atomic.Bool
 
 	mu    sync.Mutex
 	at    uint64                                // the last event that subscriptions have got
@@ -28,8 +29,8 @@ type hub struct {
 // readAtOnce is how many events are read from the log at a time.
 const readAtOnce = 200
 
-func (h *hub) init(log *eventlog.Log) {
-	h.log = log
+func (h *hub) init(log *eventlog.Log, devices *roster) {
+	h.log, h.roster = log, devices
 	_, h.at = log.Bounds()
 	h.all, h.wide, h.exact = map[*Subscription]struct{}{}, map[*Subscription]struct{}{}, map[string]map[*Subscription]struct{}{}
 }
@@ -80,9 +81,10 @@ func (h *hub) hand(log *slog.Logger, entries []eventlog.Entry) {
 	woken := map[*Subscription]struct{}{}
 	h.mu.Lock()
 	for _, e := range entries {
+		it := h.about(e)
 		for _, subs := range h.to(e.Device) {
 			for s := range subs {
-				if s.offer(e) {
+				if s.offer(it) {
 					woken[s] = struct{}{}
 				}
 			}
@@ -93,6 +95,22 @@ func (h *hub) hand(log *slog.Logger, entries []eventlog.Entry) {
 	for s := range woken {
 		wake(log, s)
 	}
+}
+
+// about returns an event with what streams ask about it, which is found out once.
+func (h *hub) about(e eventlog.Entry) *happened {
+	it := &happened{Entry: e, link: sync.OnceValue(func() string { return linkOf(e.Data) })}
+	if e.Device != "" {
+		it.number = h.roster.number(e.Device)
+	}
+	return it
+}
+
+// happened is an entry of the log, the number of its device in the roster, and its link.
+type happened struct {
+	eventlog.Entry
+	number int
+	link   func() string
 }
 
 // to returns the subscriptions that may want events of a device: those of it, and those with patterns. Events that are

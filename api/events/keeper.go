@@ -46,13 +46,12 @@ func (k *keeper) put(v kept) {
 // keepInterval is the shortest time between two writes.
 const keepInterval = time.Second
 
-// run writes until ctx ends.
+// run writes until ctx ends. What is put then, the recorder writes.
 func (k *keeper) run(ctx context.Context, log *eventlog.Log, l *slog.Logger) {
 	defer share.Survive(l, "keeping the list of recorded devices", nil)
 	for {
 		select {
 		case <-ctx.Done():
-			k.write(log, l)
 			return
 		case <-k.dirty:
 		}
@@ -82,8 +81,21 @@ func (k *keeper) write(log *eventlog.Log, l *slog.Logger) {
 	}
 }
 
-// keep has what is watched written down.
+// keep has what is watched written down, at most once in keepInterval.
 func (r *Recorder) keep() {
+	if r.unkept {
+		return
+	}
+	if wait := time.Until(r.keptAt.Add(keepInterval)); wait > 0 {
+		r.unkept = true
+		time.AfterFunc(wait, func() { r.box.post(r.keepNow) })
+		return
+	}
+	r.keepNow()
+}
+
+func (r *Recorder) keepNow() {
+	r.unkept, r.keptAt = false, time.Now()
 	v := kept{Devices: []string{}, Wanted: map[string][]string{}}
 	for device, w := range r.watches {
 		if w.wanted > 0 || !w.pattern && w.state != refused {

@@ -20,13 +20,24 @@ type picture struct {
 	calls        []Call
 }
 
-// look looks at the wanted devices. all says that those without calls which only a pattern matches count, too.
-func (s *Subscription) look(ctx context.Context, all bool) (*look, error) {
+// look looks at the wanted devices, and takes pictures of those that rights let the subscriber observe. all says that
+// those without calls which only a pattern matches count, too. What the patterns match and the rights allow is found out
+// before the recorder is asked: that has one goroutine for all.
+func (s *Subscription) look(ctx context.Context, rights Rights, all bool) (*look, error) {
 	l := &look{}
+	devices := s.recorder.roster.all()
+	may := make([]bool, len(devices))
+	if s.want.Snapshot {
+		for n, device := range devices {
+			may[n] = s.matches(device, n) && rights.MayObserve(device)
+		}
+	} else if s.patterns != nil {
+		s.patterns.learn()
+	}
 	var err error
 	l.at, err = s.recorder.picture(ctx, func(w *watch) {
 		named := s.names(w.device)
-		if !named && !s.matches(w.device) {
+		if !named && (s.patterns == nil || !s.patterns.has(w.device, w.number)) {
 			return
 		}
 		l.devices = append(l.devices, w.device)
@@ -34,6 +45,7 @@ func (s *Subscription) look(ctx context.Context, all bool) (*look, error) {
 		case w.state != live && named:
 			l.waiting = append(l.waiting, s.spell(w.device))
 		case w.state != live && len(w.calls) == 0: // a snapshot follows when the book is complete
+		case w.number >= 0 && w.number < len(may) && !may[w.number]:
 		case s.want.Snapshot && (named || all || len(w.calls) > 0) && (s.want.Link == "" || s.want.Link == w.link):
 			l.pictures = append(l.pictures, picture{w.device, w.link, w.list()})
 		}

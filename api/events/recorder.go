@@ -32,7 +32,9 @@ type Recorder struct {
 	hub  hub
 	over chan struct{} // closed when Run returns
 
-	turns turns
+	turns  turns
+	roster roster
+	begun  share.Meter[string] // streams, by client
 
 	watched atomic.Int64  // devices, for the status
 	steps   atomic.Uint64 // pieces of the log that subscriptions have read
@@ -57,7 +59,9 @@ type Recorder struct {
 	looks    *time.Ticker
 	every    time.Duration // its interval
 	kept     keeper
-	broken   bool // the session was closed: a gap is to be told
+	keptAt   time.Time // when it last got what to write
+	unkept   bool      // it gets more soon
+	broken   bool      // the session was closed: a gap is to be told
 }
 
 // identity is the recorder's in logs and statistics. No account and no certificate has this name.
@@ -74,7 +78,8 @@ func New(cfg Config) *Recorder {
 	}
 	r.box.wake, r.kept.dirty = make(chan struct{}, 1), make(chan struct{}, 1)
 	r.turns.of = map[string][]*Subscription{}
-	r.hub.init(cfg.Events)
+	r.roster.numbers = map[string]int{}
+	r.hub.init(cfg.Events, &r.roster)
 	return r
 }
 
@@ -93,7 +98,11 @@ const (
 func (r *Recorder) Run(ctx context.Context) {
 	defer close(r.over)
 	defer r.box.close()
-	defer r.group.Wait()
+	defer func() {
+		r.group.Wait()
+		r.guard("keeping the list of recorded devices", r.keepNow)
+		r.kept.write(r.cfg.Events, r.log)
+	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.ctx = ctx

@@ -12,7 +12,7 @@ func (s *Subscription) review() error {
 	if now == before {
 		return nil
 	}
-	l, err := s.look(context.Background(), true)
+	l, err := s.look(context.Background(), now, true)
 	if err != nil {
 		return ErrClosed
 	}
@@ -29,8 +29,10 @@ func (s *Subscription) review() error {
 			return Loss{h, lost, "the configuration does not let this identity observe these devices any more"}
 		}))
 	}
-	l.pictures = slices.DeleteFunc(l.pictures, func(p picture) bool { return before.MayObserve(p.device) || !now.MayObserve(p.device) })
-	if len(l.pictures) == 0 || s.due != nil {
+	if s.due == nil {
+		l.pictures = slices.DeleteFunc(l.pictures, func(p picture) bool { return before.MayObserve(p.device) })
+	}
+	if len(l.pictures) == 0 {
 		return nil
 	}
 	s.due = l

@@ -19,7 +19,24 @@ type sieve struct {
 // wish is what one client wants.
 type wish struct {
 	who      string
-	patterns []string
+	patterns []*matches
+	wanted   []bool // devices that match, by their number in the roster
+}
+
+// learn finds out which devices match.
+func (w *wish) learn(devices []string) {
+	w.wanted = make([]bool, len(devices))
+	for _, m := range w.patterns {
+		m.mark(w.wanted, devices)
+	}
+}
+
+// wants reports whether a device matches.
+func (w *wish) wants(device string, number int) bool {
+	if number >= 0 && number < len(w.wanted) {
+		return w.wanted[number]
+	}
+	return slices.ContainsFunc(w.patterns, func(m *matches) bool { return m.has(device, number) })
 }
 
 // apply watches the listed devices that patterns match, if a client that wants them may observe them, and no longer,
@@ -30,12 +47,12 @@ func (r *Recorder) apply() {
 		return
 	}
 	wants := map[string]*wish{}
-	for text, p := range r.patterns {
+	for _, p := range r.patterns {
 		for who := range p.by {
 			if wants[who] == nil {
 				wants[who] = &wish{who: who}
 			}
-			wants[who].patterns = append(wants[who].patterns, text)
+			wants[who].patterns = append(wants[who].patterns, p.devices)
 		}
 	}
 	wishes := make([]*wish, 0, len(wants))
@@ -56,11 +73,19 @@ func (r *Recorder) apply() {
 func (r *Recorder) sift(ctx context.Context, listed map[string]bool, wishes []*wish) map[string]bool {
 	found := map[string]bool{}
 	for device := range listed {
+		r.roster.number(device)
+	}
+	devices := r.roster.all()
+	for _, w := range wishes {
+		w.learn(devices)
+	}
+	for device := range listed {
+		number := r.roster.number(device)
 		if ctx.Err() != nil {
 			return nil
 		}
 		i := slices.IndexFunc(wishes, func(w *wish) bool {
-			return policy.MatchDevice(w.patterns, device) && (w.who == "" || r.cfg.Proxy.MayObserve(policy.Identity{Name: w.who}, r.cfg.Front, device))
+			return w.wants(device, number) && (w.who == "" || r.cfg.Proxy.MayObserve(policy.Identity{Name: w.who}, r.cfg.Front, device))
 		})
 		if i >= 0 {
 			found[device] = true

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/eventlog"
-	"github.com/tr87proxy/tr87proxy/policy"
 )
 
 // Wish is what a subscriber asks for.
@@ -45,6 +44,7 @@ type Subscription struct {
 	recorder *Recorder
 	want     Wish
 	devices  map[string]bool // of want; nil: they are few
+	patterns *matches        // of want; nil: there are none
 	release  func()
 
 	// of the goroutine that calls Next
@@ -71,6 +71,12 @@ const (
 	settleTime       = 5 * time.Second // that a subscription waits for monitors to start
 )
 
+// How often a client may begin or change streams. A stream counts once, and once more for each of its patterns.
+const (
+	beginsPerSecond = 100
+	mostBegins      = 2000 // at once
+)
+
 // Subscribe prepares a stream and begins it.
 func (r *Recorder) Subscribe(ctx context.Context, want Wish) (*Subscription, error) {
 	s, err := r.Prepare(ctx, want)
@@ -85,8 +91,11 @@ func (r *Recorder) Subscribe(ctx context.Context, want Wish) (*Subscription, err
 }
 
 // Prepare has the wanted devices recorded, and waits a few seconds for the switch to accept their monitors. Begin begins
-// the stream; Close ends it in any case. The error is ErrFull or ErrClosed, or of ctx.
+// the stream; Close ends it in any case. The error is ErrFull, ErrOften or ErrClosed, or of ctx.
 func (r *Recorder) Prepare(ctx context.Context, want Wish) (*Subscription, error) {
+	if want.Who != "" && !r.begun.TakeN(want.Who, 1+len(want.Patterns), beginsPerSecond, mostBegins, time.Now()) {
+		return nil, ErrOften
+	}
 	settled, release, err := r.want(ctx, want.Who, want.Devices, want.Patterns)
 	if err != nil {
 		return nil, err
@@ -106,6 +115,9 @@ func (r *Recorder) Prepare(ctx context.Context, want Wish) (*Subscription, error
 		for _, device := range want.Devices {
 			s.devices[device] = true
 		}
+	}
+	if len(want.Patterns) > 0 {
+		s.patterns = r.roster.matches(want.Patterns)
 	}
 	r.hub.open.Add(1)
 	return s, nil
@@ -128,7 +140,7 @@ func (s *Subscription) Begin(ctx context.Context, before *Subscription) error {
 			gone = first - 1
 		}
 	}
-	now, err := s.look(ctx, gone > 0)
+	now, err := s.look(ctx, s.rights, gone > 0)
 	if err != nil {
 		return err
 	}
@@ -226,7 +238,7 @@ func (s *Subscription) step(most int) (events []Event, err error) {
 			break
 		}
 		s.at = e.Seq
-		if s.wants(e) {
+		if s.wants(s.recorder.hub.about(e)) {
 			events = s.appendEvent(events, e)
 		}
 		if len(events) >= most {
@@ -239,7 +251,7 @@ func (s *Subscription) step(most int) (events []Event, err error) {
 // lose goes on after events that are missing, up to a number.
 func (s *Subscription) lose(to uint64) ([]Event, error) {
 	if s.want.Snapshot {
-		now, err := s.look(context.Background(), true)
+		now, err := s.look(context.Background(), s.rights, true)
 		if err != nil {
 			return nil, ErrClosed
 		}
@@ -299,8 +311,8 @@ func (s *Subscription) uncatch() {
 }
 
 // offer hands an event over, and reports whether the subscriber must be woken.
-func (s *Subscription) offer(e eventlog.Entry) bool {
-	return e.Seq > s.from && s.wants(e) && s.put(e)
+func (s *Subscription) offer(e *happened) bool {
+	return e.Seq > s.from && s.wants(e) && s.put(e.Entry)
 }
 
 // lacks hands over that events are missing.
@@ -324,11 +336,11 @@ func (s *Subscription) put(e eventlog.Entry) bool {
 }
 
 // wants reports whether the subscriber asked for an event.
-func (s *Subscription) wants(e eventlog.Entry) bool {
+func (s *Subscription) wants(e *happened) bool {
 	if e.Kind == Gap {
 		return true
 	}
-	return s.matches(e.Device) && (len(s.want.Types) == 0 || slices.Contains(s.want.Types, e.Kind)) && (s.want.Link == "" || linkOf(e.Data) == s.want.Link)
+	return s.matches(e.Device, e.number) && (len(s.want.Types) == 0 || slices.Contains(s.want.Types, e.Kind)) && (s.want.Link == "" || e.link() == s.want.Link)
 }
 
 // fewDevices are searched one by one: a map would take more memory.
@@ -342,8 +354,9 @@ func (s *Subscription) names(device string) bool {
 	return s.devices[device]
 }
 
-func (s *Subscription) matches(device string) bool {
-	return device == "" || s.names(device) || len(s.want.Patterns) > 0 && policy.MatchDevice(s.want.Patterns, device)
+// matches reports whether the subscriber asks for a device, which has a number in the roster.
+func (s *Subscription) matches(device string, number int) bool {
+	return device == "" || s.names(device) || s.patterns != nil && s.patterns.has(device, number)
 }
 
 // appendEvent appends an event, if the subscriber may get it.

@@ -11,8 +11,9 @@ import (
 
 // pattern is a pattern of devices that is watched, as far as those who want it may observe them.
 type pattern struct {
-	text string
-	by   map[string]*wanter // by client; "": the configuration
+	text    string
+	devices *matches
+	by      map[string]*wanter // by client; "": the configuration
 }
 
 // wanter is a client that wants a pattern, or has wanted it.
@@ -43,6 +44,7 @@ const MostPatterns = maxPatterns / 4
 // Errors of [Recorder.Want] and of subscriptions.
 var (
 	ErrFull   = errors.New("the proxy records events of as many devices as it can")
+	ErrOften  = errors.New("the client begins or changes streams of events too often")
 	ErrClosed = errors.New("the recorder of events has ended")
 	ErrSlow   = errors.New("the subscriber does not keep up with the events")
 )
@@ -158,7 +160,7 @@ func (r *Recorder) matching(text, who string) *pattern {
 		delete(r.patterns, oldest.text)
 	}
 	if p == nil {
-		p = &pattern{text: text, by: map[string]*wanter{}}
+		p = &pattern{text: text, devices: r.roster.matches([]string{text}), by: map[string]*wanter{}}
 		r.patterns[text] = p
 	}
 	if p.by[who] == nil {

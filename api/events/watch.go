@@ -14,6 +14,7 @@ import (
 type watch struct {
 	*line
 
+	number  int // in the roster
 	link    string
 	wanted  int       // how many want it by its number
 	pattern bool      // a pattern that somebody wants matches it
@@ -64,7 +65,7 @@ func (r *Recorder) watching(device string) *watch {
 		return nil
 	}
 	own, _ := policy.Element(device)
-	w = &watch{line: newLine(device, own), left: time.Now()}
+	w = &watch{line: newLine(device, own), number: r.roster.number(device), left: time.Now()}
 	r.watches[device] = w
 	r.watched.Store(int64(len(r.watches)))
 	r.begin()

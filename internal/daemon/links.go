@@ -17,7 +17,7 @@ import (
 func (n *Node) linksOf(cfg, old *config.Config) ([]proxy.NamedLink, error) {
 	var list []proxy.NamedLink
 	for i, l := range cfg.Links {
-		named := proxy.NamedLink{Name: l.Name, Devices: func(device string) bool { return policy.MatchDevice(l.Devices, device) }, Numbers: translation(l)}
+		named := proxy.NamedLink{Name: l.Name, Devices: policy.CompileDevices(l.Devices).Match, Numbers: translation(l)}
 		if !slices.ContainsFunc(old.Links, func(o config.Link) bool { return sameLink(o, l) }) {
 			link, err := linkKind(&l).Build(l.Settings, n.environment(&l))
 			if err != nil {
@@ -63,14 +63,14 @@ func (n *Node) environment(l *config.Link) *kind.Env {
 // known returns a function that reports whether a number is a device of ours, which a grant without dial may call.
 // Patterns with * and regular expressions route numbers to a link; they do not make every number that matches a device.
 func known(cfg *config.Config, sw *softswitch.Switch) func(string) bool {
-	return func(number string) bool {
-		for _, l := range cfg.Links {
-			for _, pattern := range l.Devices {
-				if policy.Finite(pattern) && policy.MatchDevice([]string{pattern}, number) {
-					return true
-				}
+	var finite []string
+	for _, l := range cfg.Links {
+		for _, pattern := range l.Devices {
+			if policy.Finite(pattern) {
+				finite = append(finite, pattern)
 			}
 		}
-		return sw.Has(number)
 	}
+	devices := policy.CompileDevices(finite)
+	return func(number string) bool { return devices.Match(number) || sw.Has(number) }
 }

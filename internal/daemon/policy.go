@@ -65,7 +65,7 @@ func rules(cfg *config.Config) *policy.Policy {
 // numbers sent to it.
 func LinkOf(cfg *config.Config, name, canonical string) (string, policy.NumberRules) {
 	for _, l := range cfg.Links {
-		if name == l.Name || name == "" && policy.MatchDevice(l.Devices, canonical) {
+		if name == l.Name || name == "" && policy.CompileDevices(l.Devices).Match(canonical) {
 			return l.Name, numberRules(l.Numbers.Out)
 		}
 	}

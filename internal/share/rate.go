@@ -32,6 +32,11 @@ type metered[K comparable] struct {
 // Take takes one token of a key, whose rate is perSecond with the given burst, and reports
 // whether there was one. If the rate of a key changes, the key keeps its tokens.
 func (m *Meter[K]) Take(key K, perSecond float64, burst int, now time.Time) bool {
+	return m.TakeN(key, 1, perSecond, burst, now)
+}
+
+// TakeN takes n tokens as Take takes one, all or none.
+func (m *Meter[K]) TakeN(key K, n int, perSecond float64, burst int, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k := m.keys[key]
@@ -45,7 +50,7 @@ func (m *Meter[K]) Take(key K, perSecond float64, burst int, now time.Time) bool
 	if l.Burst() != burst {
 		l.SetBurstAt(now, burst)
 	}
-	taken := l.AllowN(now, 1)
+	taken := l.AllowN(now, n)
 	k.whole = now.Add(time.Duration((float64(burst) - l.TokensAt(now)) / perSecond * float64(time.Second)))
 	heap.Fix(&m.whole, k.place)
 	return taken

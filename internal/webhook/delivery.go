@@ -177,7 +177,7 @@ func (d *delivery) take(e *eventlog.Entry) {
 	fresh := e.Seq > d.resume || d.old[e.Seq]
 	delete(d.old, e.Seq)
 	d.read, d.moved = e.Seq, true
-	if !d.target.hook.wants(e.Device, e.Kind) || !d.sender.may(d.target.hook.Owner, e) {
+	if !d.target.wants(e.Device, e.Kind) || !d.sender.may(d.target.hook.Owner, e) {
 		return
 	}
 	if d.calls == nil {

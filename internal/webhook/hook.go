@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"reflect"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -19,7 +18,7 @@ import (
 type Hook struct {
 	Name    string   `yaml:"name" json:"name"`
 	URL     string   `yaml:"url" json:"url"`
-	Devices []string `yaml:"devices" json:"devices,omitempty"` // patterns as in policy.MatchDevice; none: all
+	Devices []string `yaml:"devices" json:"devices,omitempty"` // patterns as in policy.CompileDevices; none: all
 	Types   []string `yaml:"types" json:"types,omitempty"`     // types of events; none: all
 	Format  string   `yaml:"format" json:"format,omitempty"`   // cloudevents, which is the default, zammad, or template
 	// Template is a text/template for the body of requests, and ContentType its media type, application/json by default.
@@ -143,11 +142,6 @@ func (h *Hook) keys() (keys [][]byte, err error) {
 		keys = append(keys, key)
 	}
 	return keys, nil
-}
-
-// wants reports whether events of a device and of a type go to the hook.
-func (h *Hook) wants(device, kind string) bool {
-	return (len(h.Types) == 0 || slices.Contains(h.Types, kind)) && (len(h.Devices) == 0 || policy.MatchDevice(h.Devices, device))
 }
 
 // same reports whether two hooks are equal.

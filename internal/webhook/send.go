@@ -12,20 +12,28 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/eventlog"
+	"github.com/tr87proxy/tr87proxy/policy"
 )
 
 // target is what a hook sends to.
 type target struct {
 	hook     *Hook
+	devices  *policy.Devices // of the hook; nil: all
 	client   *http.Client
 	keys     [][]byte
 	format   format
 	instance string // identifies this log
+}
+
+// wants reports whether events of a device and of a type go to the hook.
+func (t *target) wants(device, kind string) bool {
+	return (len(t.hook.Types) == 0 || slices.Contains(t.hook.Types, kind)) && (t.devices == nil || t.devices.Match(device))
 }
 
 // result is how an attempt ended. Without reason it was a success.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/eventlog"
 	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/policy"
 )
 
 // The limits of hooks that are made at run time.
@@ -173,6 +174,9 @@ func (s *Sender) put(h *Hook) error {
 		sender: s, id: h.id(), log: s.logger.With("hook", h.Name, "owner", h.Owner), counts: &counts{}, letters: &letters{log: s.log, bucket: dead + h.id()},
 		replayed: make(chan struct{}, 1),
 		target: target{hook: h, client: s.clients[h.Private], keys: keys, format: made, instance: s.instance},
+	}
+	if len(h.Devices) > 0 {
+		d.target.devices = policy.CompileDevices(h.Devices)
 	}
 	if old := s.find(h.Owner, h.Name); old != nil {
 		old.end()

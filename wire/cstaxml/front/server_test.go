@@ -18,8 +18,14 @@ import (
 	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
 )
 
-// The server keeps the contract of fronts.
+// The server keeps the contract of fronts, whatever dialect a listener has.
 func TestFront(t *testing.T) {
+	for _, dialect := range []string{"plain", "dmcc", "zultys"} {
+		t.Run(dialect, func(t *testing.T) { testFront(t, dialectOf(dialect, "")) })
+	}
+}
+
+func testFront(t *testing.T, dialect Dialect) {
 	fronttest.Test(t, fronttest.Kit{
 		Bubble: true,
 		Start: func(p *proxy.Proxy, log *slog.Logger, listen fronttest.Listen) (fronttest.Front, error) {
@@ -33,7 +39,7 @@ func TestFront(t *testing.T) {
 			})
 			ctx, cancel := context.WithCancel(context.Background())
 			done := make(chan error, 1)
-			go func() { done <- s.Serve(ctx, l) }()
+			go func() { done <- s.ServeDialect(ctx, l, dialect) }()
 			return fronttest.Front{Dial: func(string) (net.Conn, error) { return dial() }, Stop: func() { cancel(); <-done }}, nil
 		},
 		Wire: func(nc net.Conn, _ string) fronttest.Wire { return &frontWire{nc: nc, r: bufio.NewReader(nc)} },

@@ -11,6 +11,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/proxy"
+	soap "github.com/tr87proxy/tr87proxy/wire/soap/front"
 )
 
 // Server is the front. It implements http.Handler.
@@ -24,6 +25,7 @@ type Server struct {
 	keys      *keys
 	events    *events
 	webhooks  *webhooks
+	soap      *soap.Server
 	outbounds []*outbound
 	mux       *http.ServeMux
 	handler   http.Handler
@@ -45,8 +47,9 @@ func NewServer(settings *Settings, env *kind.FrontEnv) (*Server, error) {
 		return nil, err
 	}
 	s.cors = newCORS(&settings.Identification, s.auth)
+	s.soap = s.newSOAP()
 	s.describe()
-	s.handler = s.cors.wrap(s.surviving(s.identified(s.once(s.mux))))
+	s.handler = s.cors.wrap(s.surviving(s.withSOAP(s.identified(s.once(s.mux)))))
 	return s, nil
 }
 
@@ -79,6 +82,7 @@ func (s *Server) Close() {
 	if s.events != nil {
 		s.events.Close()
 	}
+	s.soap.Close()
 	s.clients.close()
 	s.auth.close()
 }

@@ -37,7 +37,8 @@ func sized(headers, body string) string {
 // What is wrong or unusual gets an answer in the protocol that it speaks, and the port goes on.
 func TestSOAPBadInput(t *testing.T) {
 	t.Parallel()
-	r, url, _ := serveSOAP(t)
+	r := serveSOAP(t)
+	url := r.plain
 	dialFrom := func(last byte) net.Conn {
 		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, last)}}).Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.xmlPort))
 		if err != nil {
@@ -166,7 +167,8 @@ func (b byOctet) Write(p []byte) (int, error) {
 // Requests without credentials do not count against anybody, however many; wrong passwords lock the name at the address.
 func TestSOAPLocks(t *testing.T) {
 	t.Parallel()
-	r, url, _ := serveSOAP(t)
+	r := serveSOAP(t)
+	url := r.plain
 	ask := func(user, password string) (int, http.Header) {
 		var credentials []string
 		if user != "" {

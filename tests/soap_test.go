@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/tr87proxy/tr87proxy/tests/schema"
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 const (
@@ -114,19 +115,31 @@ func overHTTP(t *testing.T, client *http.Client, method, url, body string, heade
 	return res.StatusCode, res.Header, string(data)
 }
 
-// serveSOAP starts a proxy with the account crm, and no trusted peer, and returns the URLs of its services over HTTP and TLS.
-func serveSOAP(t *testing.T) (r *running, plain, secure string) {
+// soapService is a proxy with the accounts crm and other, a token of crm that observes, and no trusted peer.
+type soapService struct {
+	*running
+
+	plain, secure, api string // URLs: over HTTP and TLS, and on a listener of the API
+	token              string
+}
+
+func serveSOAP(t *testing.T) soapService {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "accounts")
+	dir := t.TempDir()
+	file, port := filepath.Join(dir, "accounts"), freePort(t)
 	account(t, file, "crm", soapPassword)
 	account(t, file, "other", soapPassword)
-	r = serve(t, "application-sessions: {xml: optional, accounts: "+file+"}\ngrants: [{who: \"*\", control: [\"*\"], dial: [\"*\"]}]\n")
-	return r, fmt.Sprintf("http://127.0.0.1:%d", r.xmlPort), fmt.Sprintf("https://127.0.0.1:%d", r.xmlTLSPort)
+	token := addToken(t, filepath.Join(dir, "tokens"), "crm", "--scope", "observe")
+	r := serve(t, fmt.Sprintf(`application-sessions: {xml: optional, accounts: %s, tokens-file: %s}
+api: {listen: [{transport: tcp, address: "127.0.0.1:%d"}]}
+grants: [{who: "*", control: ["*"], dial: ["*"]}]
+`, file, filepath.Join(dir, "tokens"), port))
+	return soapService{r, fmt.Sprintf("http://127.0.0.1:%d", r.xmlPort), fmt.Sprintf("https://127.0.0.1:%d", r.xmlTLSPort), fmt.Sprintf("http://127.0.0.1:%d/soap", port), token}
 }
 
 const soapPassword = "s3cret <&>"
 
-// Programs with the SOAP of Python (zeep) and PHP are made from the served description, over HTTP and TLS, in SOAP 1.1 and 1.2:
+// Programs with the SOAP of Python (zeep) and PHP are made from the served description, over HTTP and TLS, and on the API's listener, in SOAP 1.1 and 1.2:
 // they monitor, call, answer, hold, consult, transfer and take snapshots, get events by pull and by push, faults with their
 // detail, and sessions by header block and cookie. Every envelope that the proxy sends them is valid against the schemas that
 // it serves.
@@ -149,13 +162,14 @@ func TestForeignSOAP(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, secure := range []bool{false, true} {
-				r, url, tlsURL := serveSOAP(t)
+			for _, way := range []string{"HTTP", "TLS", "API"} {
+				r := serveSOAP(t)
 				envelopes := t.TempDir()
-				schemas := soapSchema(t, url, 3)
+				schemas := soapSchema(t, r.plain, 3)
+				url := map[string]string{"HTTP": r.plain, "TLS": r.secure, "API": r.api}[way]
 				certificate := ""
-				if secure {
-					url, certificate = tlsURL, filepath.Join(r.dir, "cert.pem")
+				if way == "TLS" {
+					certificate = filepath.Join(r.dir, "cert.pem")
 				}
 				p := start(t, interpreter, script, url, certificate, soapPassword, envelopes)
 				if err := p.wait(2 * patience); err != nil || !strings.Contains(p.out.String(), "done") {
@@ -198,7 +212,8 @@ func TestGSOAP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, url, _ := serveSOAP(t)
+	r := serveSOAP(t)
+	url := r.plain
 	_, _, description := overHTTP(t, http.DefaultClient, "GET", url+"/csta/ed3?wsdl", "")
 	dir := t.TempDir()
 	_ = os.Mkdir(filepath.Join(dir, "xsd"), 0o700)
@@ -255,4 +270,38 @@ func cutDown(description string, operations ...string) string {
 	}
 	description = keep(description, `<wsdl:message .*\n`, regexp.MustCompile(`name="(`+strings.Join(messages, "|")+`)"`))
 	return keep(description, `<xs:element ref="csta:\w+"/>`, regexp.MustCompile(`csta:(Delivered|Established)Event"`))
+}
+
+// On the API's listener, who a client is and what it may do is as for the other paths: a token that observes can monitor and
+// cannot call; without credentials, with a token that there is not, and for a page in a browser, nothing is served but the
+// description.
+func TestSOAPOnAPI(t *testing.T) {
+	t.Parallel()
+	r := serveSOAP(t)
+	url, watching := r.api, "Bearer "+r.token
+	const monitor = `<MonitorStart xmlns="` + uacsta.NamespaceED3 + `"><monitorObject><deviceObject>1001</deviceObject></monitorObject></MonitorStart>`
+	const call = `<MakeCall xmlns="` + uacsta.NamespaceED3 + `"><callingDevice>1000</callingDevice><calledDirectoryNumber>1001</calledDirectoryNumber></MakeCall>`
+	for name, tt := range map[string]struct {
+		body    string
+		headers []string
+		status  int
+		want    string
+	}{
+		"no credentials":   {monitor, nil, 401, ""},
+		"no such token":    {monitor, []string{"Authorization", "Bearer tr87_x"}, 401, ""},
+		"observes":         {monitor, []string{"Authorization", watching}, 200, "monitorCrossRefID"},
+		"observes only":    {call, []string{"Authorization", watching}, 500, "privilegeViolation"},
+		"an account":       {monitor, []string{"Authorization", strings.TrimSpace(strings.TrimPrefix(basic, "Authorization: "))}, 200, "monitorCrossRefID"},
+		"a foreign page":   {monitor, []string{"Authorization", watching, "Origin", "https://evil.example"}, 403, ""},
+		"another protocol": {"{}", []string{"Authorization", watching, "Content-Type", "application/json"}, 415, "text/xml"},
+	} {
+		envelope := `<s:Envelope xmlns:s="` + soap11 + `"><s:Body>` + tt.body + `</s:Body></s:Envelope>`
+		if status, _, text := overHTTP(t, http.DefaultClient, "POST", url+"/csta/ed3", envelope, append([]string{"Content-Type", "text/xml"}, tt.headers...)...); status != tt.status || !strings.Contains(text, tt.want) {
+			t.Errorf("%s: %d %s", name, status, text)
+		}
+	}
+	if status, _, text := overHTTP(t, http.DefaultClient, "GET", url+"/csta/ed3?wsdl", ""); status != http.StatusOK || !strings.Contains(text, `<soap:address location="`+url+`/csta/ed3"/>`) {
+		t.Errorf("the description: %d", status)
+	}
+	r.stop()
 }

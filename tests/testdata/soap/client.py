@@ -36,7 +36,7 @@ session.trust_env = False  # no proxy and no certificates from the environment
 session.verify = certificate or True
 question = '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><RequestSystemStatus xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"/></s:Body></s:Envelope>'
 first = session.post(url + "/csta", data=question, headers={"Content-Type": "text/xml"})
-assert first.status_code == 401 and first.headers["WWW-Authenticate"].startswith("Basic "), first.status_code
+assert first.status_code == 401 and "Basic " in first.headers["WWW-Authenticate"], first.status_code
 session.auth = ("crm", password)
 client = zeep.Client(wsdl, transport=Transport(session=session))
 sinks = zeep.Client(wsdl + "=events", transport=Transport(session=session))

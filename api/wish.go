@@ -105,7 +105,7 @@ func subscriptionIn(body []byte) (in Subscription, err error) {
 
 // wish checks what a client asks for.
 func (c *client) wish(in Subscription) (record.Wish, error) {
-	want := record.Wish{Who: c.session.Identity().Name, Link: in.Link, Snapshot: in.Snapshot, Rights: func() record.Rights { return c.session.Rights() }}
+	want := record.Wish{Who: c.session.Identity().Name, Link: in.Link, Snapshot: in.Snapshot, Rights: c.rights()}
 	if len(in.Devices) > maxWished {
 		return want, problem(http.StatusUnprocessableEntity, "at most %d devices and patterns; a pattern such as 10* stands for many", maxWished)
 	}
@@ -175,4 +175,15 @@ func streaming(err error) *Problem {
 		return explained(errStopping)
 	}
 	return explained(err)
+}
+
+// rights returns what says which devices the client may observe now. It allocates only when the rules have changed.
+func (c *client) rights() func() record.Rights {
+	var last record.Rights
+	return func() record.Rights {
+		if now := c.session.Rights(); last != now {
+			last = now
+		}
+		return last
+	}
 }

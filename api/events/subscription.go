@@ -20,7 +20,7 @@ type Wish struct {
 	Link     string            // "": all
 	After    *uint64           // the number of the last event that it has; nil: it begins now
 	Snapshot bool              // it begins with the calls that there are, and gets them again if events are missing. With After, only then
-	// Rights returns what it may observe now. It is called before each delivery.
+	// Rights returns what it may observe now. It is called before each delivery, by one goroutine at a time.
 	Rights func() Rights
 	// Wake is called when there is something to read, after Next returned nothing. It must not block.
 	Wake func()

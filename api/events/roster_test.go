@@ -77,7 +77,7 @@ func TestLaterDevices(t *testing.T) {
 			t.Errorf("%s: %v", device, got)
 		}
 	}
-	if r.number("100") != r.number("100") || !s.patterns.has("192", -1) || s.patterns.has("193", -1) {
+	if n := r.number("100"); n < 0 || r.number("100") != n || !s.patterns.has("192", -1) || s.patterns.has("193", -1) {
 		t.Error("a device without number is not compared")
 	}
 }

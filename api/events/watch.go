@@ -48,10 +48,10 @@ type heldEvent struct {
 }
 
 const (
-	maxWatched   = 20_000    // devices
-	maxHeld      = 1000      // events of one device
-	maxSnapshots = 200       // calls of one device that are asked for
-	maxCSTA      = 512 << 10 // octets of the JSON of an event; a larger one is left out
+	maxWatched   = 20_000   // devices
+	maxHeld      = 1000     // events of one device
+	maxSnapshots = 200      // calls of one device that are asked for
+	maxCSTA      = 16 << 10 // octets of the JSON of an event; a larger one is left out
 )
 
 // watching returns the watch of a device, which it begins if there is none; nil if there are too many.
@@ -326,7 +326,7 @@ func (r *Recorder) record(w *watch, ev *uacsta.Message, at time.Time) {
 		h.Call, h.Caller, h.Called, h.State = call.id, call.caller, call.called, call.state
 	}
 	if h.CSTA, _ = ev.MarshalJSON(); len(h.CSTA) > maxCSTA {
-		h.CSTA = nil
+		h.CSTA, h.Omitted = nil, true
 	}
 	r.append(h, w.device, kind, at)
 }

@@ -192,6 +192,7 @@ type seen struct {
 	Seq                                                                          uint64
 	Time                                                                         time.Time
 	CSTA                                                                         json.RawMessage
+	CSTAOmitted                                                                  bool
 	Calls                                                                        []Call
 	Devices, Waiting                                                             []string
 }

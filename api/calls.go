@@ -160,6 +160,7 @@ func (s *Server) callsAt(ctx context.Context, c *client, device string) ([]Call,
 			call.Parties = append(call.Parties, Party{Number: info.EndpointDevice.Device.ID})
 		}
 		call.add(followed[call.Call])
+		call.spell(v.Device, device)
 		calls = append(calls, call)
 	}
 	return calls, nil
@@ -169,6 +170,19 @@ func (s *Server) callsAt(ctx context.Context, c *client, device string) ([]Call,
 func (c *Call) add(x record.Call) {
 	c.LastRedirection, c.UserData, c.Since = x.LastRedirection, x.UserData, x.Since
 	c.Caller, c.Called, c.Correlator = cmp.Or(c.Caller, x.Caller), cmp.Or(c.Called, x.Called), cmp.Or(c.Correlator, x.Correlator)
+}
+
+// spell writes a device as the client does, as a stream of events does.
+func (c *Call) spell(device, written string) {
+	numbers := []*string{&c.Caller, &c.Called, &c.LastRedirection}
+	for i := range c.Parties {
+		numbers = append(numbers, &c.Parties[i].Number)
+	}
+	for _, n := range numbers {
+		if *n == device {
+			*n = written
+		}
+	}
 }
 
 // parties asks who is in a call.

@@ -86,7 +86,8 @@ func (s *Server) csta(ctx context.Context, in *WithBody, xml bool) ([]byte, erro
 	res, err := c.do(ctx, req)
 	switch {
 	case err != nil:
-		return nil, s.refusal(ctx, c, &action{service: again.Name()}, "", "", again, err)
+		a, device, call := actionOf(again)
+		return nil, s.refusal(ctx, c, a, device, call, again, err)
 	case res == nil:
 		return []byte("{}"), nil
 	}
@@ -98,8 +99,10 @@ func (c *client) alone(req *uacsta.Message) error {
 	switch name := req.Name(); {
 	case name == uacsta.NameStartApplicationSession, name == uacsta.NameStopApplicationSession:
 		return problem(http.StatusUnprocessableEntity, "%s: this interface has no application sessions; say who you are by HTTP", name)
-	case c.events == nil && (proxy.Opens(name+"Response") || name == uacsta.NameGetSwitchingFunctionDevices):
-		return problem(http.StatusUnprocessableEntity, "%s brings events: send it over a WebSocket (GET /v1/events), or use GET /v1/devices", name)
+	case c.events == nil && name == uacsta.NameGetSwitchingFunctionDevices:
+		return problem(http.StatusUnprocessableEntity, "%s brings the list in events: use GET /v1/devices, or send it over a WebSocket (GET /v1/events)", name)
+	case c.events == nil && proxy.Opens(name+"Response"):
+		return problem(http.StatusUnprocessableEntity, "%s brings events: GET /v1/events has those of devices; or send it there, over the WebSocket", name)
 	}
 	return nil
 }

@@ -134,6 +134,11 @@ func (s *Server) listDevices(ctx context.Context, in *listInput) (*body[DeviceLi
 		return nil, err
 	}
 	c := clientOf(ctx)
+	for i, text := range patterns {
+		if v, err := c.session.View(text); err == nil && !isPattern(text) { // a number in another spelling than that of the list
+			patterns[i] = v.Device
+		}
+	}
 	all, listed, err := c.devices(ctx, in.Kind, patterns)
 	if err != nil {
 		return nil, s.explain(ctx, "", err)

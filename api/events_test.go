@@ -106,7 +106,8 @@ type heard struct {
 	CSTA                                                  map[string]json.RawMessage
 	Calls                                                 []struct{ Call, State, Caller string }
 	Headers                                               map[string]string
-	Devices                                               []string
+	Devices, Waiting                                      []string
+	Refused                                               map[string]string
 }
 
 func (o *office) dial(query string, protocols ...string) *peer {

@@ -14,7 +14,7 @@ import (
 )
 
 // explain converts an error about a device into a problem, with what the core knows about the device.
-func (s *Server) explain(ctx context.Context, device string, err error) error {
+func (s *Server) explain(ctx context.Context, device string, err error) *Problem {
 	p := explained(err)
 	p.Device = device
 	if device == "" {
@@ -22,8 +22,15 @@ func (s *Server) explain(ctx context.Context, device string, err error) error {
 	}
 	c := clientOf(ctx)
 	switch p.Status {
+	case http.StatusNotFound:
+		switch {
+		case errors.Is(err, proxy.ErrUnknownLine):
+			p.Detail = "there is no device " + device + ": no link serves it"
+		case p.CSTA != nil && c.kind(ctx, &Device{Device: device, services: []string{uacsta.NameGetLogicalDeviceInformation}}) != nil:
+			p.Detail = "there is no device " + device
+		}
 	case http.StatusForbidden:
-		c.forbidden(p, uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)}, uacsta.Edition6))
+		c.unseen(p, device)
 	case http.StatusServiceUnavailable:
 		v, viewed := c.session.View(device)
 		if viewed != nil || v.Link.Up {
@@ -40,11 +47,8 @@ func (s *Server) explain(ctx context.Context, device string, err error) error {
 
 // refusal returns the problem of a request that failed, with what explains it: the rule, the kind of the device, or the state
 // of the connection.
-func (s *Server) refusal(ctx context.Context, c *client, a *action, device, call string, req *uacsta.Message, err error) error {
-	var p *Problem
-	if !errors.As(s.explain(ctx, device, err), &p) {
-		return err
-	}
+func (s *Server) refusal(ctx context.Context, c *client, a *action, device, call string, req *uacsta.Message, err error) *Problem {
+	p := s.explain(ctx, device, err)
 	if p.Status == http.StatusForbidden {
 		c.forbidden(p, req)
 		return p
@@ -55,11 +59,14 @@ func (s *Server) refusal(ctx context.Context, c *client, a *action, device, call
 			return why
 		}
 	}
-	if a.call && (p.Status == http.StatusConflict || p.Status == http.StatusNotFound) {
+	switch {
+	case p.CSTA != nil && p.CSTA.Value == uacsta.ConnectedCallExists:
+		s.engaged(ctx, c, device, p)
+	case a.call && (p.Status == http.StatusConflict || p.Status == http.StatusNotFound):
 		at, why := s.connection(ctx, c, a, device, call)
 		switch {
 		case at != nil:
-			p.State, p.Possible = at.State, at.Can
+			p.Call, p.State, p.Possible = at.Call, at.State, at.Can
 			p.Detail = inState(a, at)
 		case why != nil:
 			p.Detail = why.Detail
@@ -67,6 +74,24 @@ func (s *Server) refusal(ctx context.Context, c *client, a *action, device, call
 	}
 	return p
 }
+
+// engaged adds to the problem of a device that has an active call which call that is, and what to do.
+func (s *Server) engaged(ctx context.Context, c *client, device string, p *Problem) {
+	calls, err := s.callsAt(ctx, c, device)
+	i := slices.IndexFunc(calls, func(x Call) bool { return slices.Contains(activeStates, x.State) })
+	if err != nil || i < 0 {
+		return
+	}
+	at, what := &calls[i], "clear"
+	if slices.Contains(at.Can, "hold") {
+		what = "hold or clear"
+	}
+	p.Call, p.State, p.Possible = at.Call, at.State, at.Can
+	p.Detail += ": device " + device + " is in call " + at.Call + ", state " + at.State + "; " + what + " that first"
+}
+
+// activeStates are the states of a connection beside which a device has no other active one.
+var activeStates = []string{string(uacsta.Connected), string(uacsta.Initiated), string(uacsta.Fail)}
 
 // forbidden adds to a problem which rule refuses a request, and how to find out more.
 func (c *client) forbidden(p *Problem, req *uacsta.Message) {
@@ -92,6 +117,12 @@ func (c *client) forbidden(p *Problem, req *uacsta.Message) {
 		words = append(words, shell(to))
 	}
 	p.Detail += "; at the proxy, " + strings.Join(words, " ") + " shows how its configuration decides"
+}
+
+// unseen is forbidden for a device that the client may not observe, whichever service would show it.
+func (c *client) unseen(p *Problem, device string) {
+	c.forbidden(p, uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)}, uacsta.Edition6))
+	p.Detail = strings.Replace(p.Detail, "use "+uacsta.NameSnapshotDevice+" on", "observe", 1)
 }
 
 // shell writes a text as a word of a command line.

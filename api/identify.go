@@ -191,8 +191,10 @@ func unidentified(err error, proof *proxy.Proof) *refusal {
 	}
 	locked := (*accounts.LockedError)(nil)
 	switch {
+	case errors.Is(err, proxy.ErrUnnamed) && f.who != "":
+		f.status, f.detail = http.StatusForbidden, fmt.Sprintf("no rule and no grant of the configuration names %.64q", f.who)
 	case errors.Is(err, proxy.ErrUnnamed):
-		f.status, f.detail = http.StatusForbidden, "no rule and no grant of the configuration names this identity"
+		f.status, f.detail = http.StatusForbidden, "the request has no credentials, and no rule and no grant of the configuration names its address or certificate: send a token, or a name and password"
 	case errors.As(err, &locked):
 		f.status, f.detail, f.retry = http.StatusTooManyRequests, "too many wrong passwords: the name is locked at this address", max(time.Until(locked.Until), time.Second)
 	case errors.Is(err, proxy.ErrBusy):

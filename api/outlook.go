@@ -78,14 +78,7 @@ func (s *Server) outlook(ctx context.Context, c *client, req *uacsta.Message) Ou
 // foresee adds what the switch would say to a request that the proxy would send, as far as the state of a connection or the
 // services of a device tell.
 func (s *Server) foresee(ctx context.Context, c *client, req *uacsta.Message, out *Outlook) {
-	i := slices.IndexFunc(actions(), func(a *action) bool { return a.service == req.Name() })
-	if i < 0 {
-		return
-	}
-	a, device, call := actions()[i], req.Text(actions()[i].object), ""
-	if a.call {
-		device, call = req.Text(a.object+"/deviceID"), req.Text(a.object+"/callID")
-	}
+	a, device, call := actionOf(req)
 	if device == "" {
 		return
 	}
@@ -103,4 +96,17 @@ func (s *Server) foresee(ctx context.Context, c *client, req *uacsta.Message, ou
 	if p != nil {
 		out.Detail = p.Detail
 	}
+}
+
+// actionOf returns the action that a request of CSTA is, and the device and the call on which it acts. Of a request that is
+// no action it returns one that has only the service.
+func actionOf(req *uacsta.Message) (a *action, device, call string) {
+	i := slices.IndexFunc(actions(), func(a *action) bool { return a.service == req.Name() })
+	if i < 0 {
+		return &action{service: req.Name()}, "", ""
+	}
+	if a = actions()[i]; a.call {
+		return a, req.Text(a.object + "/deviceID"), req.Text(a.object + "/callID")
+	}
+	return a, req.Text(a.object), ""
 }

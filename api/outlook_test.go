@@ -52,17 +52,21 @@ func TestDryRunForesees(t *testing.T) {
 // What rules refuse is refused in the same words whichever way it is asked, with the command that shows why.
 func TestForbiddenAlike(t *testing.T) {
 	o := newOffice(t)
-	const why = "no rule allows 127.0.0.1 to use "
+	const why = "no rule allows 127.0.0.1 to "
 	const command = "; at the proxy, tr87proxy policy explain --front api --as 127.0.0.1 "
 	for _, tt := range []struct{ method, path, body, service string }{
-		{http.MethodGet, "/v1/devices/199", "", "SnapshotDevice"}, {http.MethodGet, "/v1/devices/199/calls", "", "SnapshotDevice"},
+		{http.MethodGet, "/v1/devices/199", "", "SnapshotDevice"}, {http.MethodGet, "/v1/devices/199/calls", "", "SnapshotDevice"}, {http.MethodGet, "/v1/events?devices=199", "", "SnapshotDevice"},
 		{http.MethodGet, "/v1/devices/199/forwarding", "", "GetForwarding"}, {http.MethodPut, "/v1/devices/199/do-not-disturb", `{"doNotDisturbOn":true}`, "SetDoNotDisturb"},
 		{http.MethodPost, "/v1/devices/199/calls/7/answer", "", "AnswerCall"},
 		{http.MethodPost, cstaPath, `{"GetForwarding":{"device":"199"}}`, "GetForwarding"},
 	} {
 		w := o.send(t.Context(), tt.method, tt.path, "application/json", tt.body)
+		verb := "use " + tt.service + " on"
+		if tt.service == "SnapshotDevice" { // which the client did not ask for
+			verb = "observe"
+		}
 		var p Problem
-		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != http.StatusForbidden || p.Detail != why+tt.service+" on 199"+command+tt.service+" 199 shows how its configuration decides" {
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != http.StatusForbidden || p.Detail != why+verb+" 199"+command+tt.service+" 199 shows how its configuration decides" {
 			t.Errorf("%s %s: %d %s", tt.method, tt.path, w.Code, w.Body)
 		}
 	}

@@ -6,7 +6,10 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
@@ -81,5 +84,26 @@ func (s *Server) astray(w http.ResponseWriter, r *http.Request) {
 		fail(w, problem(http.StatusMethodNotAllowed, "this path takes %s", strings.Join(allowed, ", ")))
 		return
 	}
-	fail(w, problem(http.StatusNotFound, "there is no path %.128q; GET /openapi.json lists them", r.URL.Path))
+	fail(w, problem(http.StatusNotFound, "there is no path %.128q; %s", r.URL.Path, instead(r.URL.Path)))
+}
+
+// instead says which paths there are instead of one that there is not.
+func instead(path string) string {
+	below, of := strings.CutPrefix(path, "/v1/devices/")
+	parts := strings.Split(below, "/")
+	if !of || len(parts) < 2 {
+		return "GET /openapi.json lists them"
+	}
+	call := len(parts) > 2 && parts[1] == "calls"
+	var list []string
+	for _, a := range actions() {
+		if a.call == call && a.service != uacsta.NameMakeCall {
+			list = append(list, a.last)
+		}
+	}
+	list = slices.Compact(slices.Sorted(slices.Values(list)))
+	if !call {
+		return "what follows a device is calls, or one of " + strings.Join(list, ", ")
+	}
+	return "what follows a call of a device is one of " + strings.Join(list, ", ") + "; POST of clear hangs up"
 }

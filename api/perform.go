@@ -70,8 +70,8 @@ type actionOutput struct {
 func (s *Server) describeActions() {
 	for _, a := range actions() {
 		op := huma.Operation{
-			OperationID: a.name, Method: a.method, Path: a.path(), Summary: strings.TrimSuffix(uacsta.ServiceOf(a.service).Text(), "."), Tags: []string{tagOf(a)},
-			Description: "The service " + a.service + " of CSTA: docs/csta/" + a.service + ".md.", DefaultStatus: http.StatusOK,
+			OperationID: a.name, Method: a.method, Path: a.path(), Summary: strings.TrimSuffix(strings.ReplaceAll(uacsta.ServiceOf(a.service).Text(), a.object, "the device"), "."), Tags: []string{tagOf(a)},
+			Description: "The service " + a.service + " of CSTA.", DefaultStatus: http.StatusOK,
 		}
 		if a.service == uacsta.NameMakeCall {
 			op.DefaultStatus = http.StatusCreated
@@ -111,11 +111,15 @@ func (s *Server) act(ctx context.Context, a *action, in *actionInput, call strin
 		return nil, err
 	}
 	if in.DryRun {
-		return &actionOutput{Status: http.StatusOK, Body: s.outlook(ctx, c, req)}, nil
+		look := s.outlook(ctx, c, req)
+		look.Detail = a.short(look.Detail)
+		return &actionOutput{Status: http.StatusOK, Body: look}, nil
 	}
 	res, err := c.do(ctx, req.Clone())
 	if err != nil {
-		return nil, s.refusal(ctx, c, a, in.Device, call, req, err)
+		p := s.refusal(ctx, c, a, in.Device, call, req, err)
+		p.Detail = a.short(p.Detail)
+		return nil, p
 	}
 	document, err := json.Marshal(res)
 	if err != nil {

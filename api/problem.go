@@ -30,7 +30,8 @@ type Problem struct {
 	CSTA     *Refusal `json:"csta,omitempty" doc:"the error of CSTA, if the proxy or the switch has refused the request"`
 	Rule     string   `json:"rule,omitempty" doc:"the rule of the configuration that refuses it"`
 	Device   string   `json:"device,omitempty"`
-	State    string   `json:"state,omitempty" doc:"the state of the connection, if it is the wrong one"`
+	Call     string   `json:"call,omitempty" doc:"the call that is in the way, or in the wrong state"`
+	State    string   `json:"state,omitempty" doc:"the state of the device's connection in it"`
 	Possible []string `json:"possible,omitempty" doc:"the actions that are possible in this state"`
 	Errors   []string `json:"errors,omitempty" doc:"what is wrong in the request, item by item"`
 
@@ -98,6 +99,9 @@ func failure(status int, message string, errs ...error) huma.StatusError {
 		return lateBody
 	}
 	p := problem(status, "%s", message)
+	if status == http.StatusRequestEntityTooLarge {
+		p.Detail = fmt.Sprintf("the body is too large: a request has at most %d KiB", maxBody>>10)
+	}
 	for _, err := range errs {
 		var detailed huma.ErrorDetailer
 		switch {

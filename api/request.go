@@ -35,6 +35,9 @@ func (s *Server) request(ctx context.Context, c *client, a *action, in *actionIn
 	}
 	for short, member := range map[string]string{"to": a.to, "by": a.by} {
 		if value, ok := fields[short]; ok && member != "" {
+			if string(value) == `""` {
+				return nil, problem(http.StatusUnprocessableEntity, "%s is empty", a.short(member))
+			}
 			if short == "to" && a.many && value[0] != '[' {
 				value = slices.Concat(json.RawMessage("["), value, json.RawMessage("]"))
 			}
@@ -71,9 +74,23 @@ func (s *Server) request(ctx context.Context, c *client, a *action, in *actionIn
 	}
 	req, err := parse(document, false)
 	if err != nil {
-		return nil, unread(err)
+		p := unread(err)
+		p.Detail = a.short(p.Detail)
+		return nil, p
 	}
 	return req, nil
+}
+
+// short names the members in a text about the action's request as its body may have them.
+func (a *action) short(detail string) string {
+	detail = strings.ReplaceAll(detail, a.service+".", "")
+	for short, member := range map[string]string{"to": a.to, "by": a.by} {
+		before, after, found := strings.Cut(detail, member)
+		if member != "" && found && (before == "" || strings.HasSuffix(before, ": ")) && strings.IndexAny(after, " :[") <= 0 {
+			detail = before + short + " (" + member + ")" + after
+		}
+	}
+	return detail
 }
 
 // known refuses a request with a member that there is not. Package uacsta checks what is inside the members.
@@ -100,14 +117,7 @@ func (a *action) complete(fields map[string]json.RawMessage) error {
 		if _, given := fields[member]; given {
 			continue
 		}
-		short := member
-		switch member {
-		case a.to:
-			short = "to (" + member + ")"
-		case a.by:
-			short = "by (" + member + ")"
-		}
-		p := problem(http.StatusUnprocessableEntity, "%s is missing; docs/csta/%s.md and /openapi.json say what it is", short, a.service)
+		p := problem(http.StatusUnprocessableEntity, "%s is missing; docs/csta/%s.md and /openapi.json say what it is", a.short(member), a.service)
 		p.CSTA = &Refusal{string(uacsta.Operation), uacsta.InvalidParameterValue}
 		return p
 	}

@@ -37,7 +37,7 @@ func (s *Server) describeBodies(a *action) {
 	given := []string{a.object}
 	if a.other != "" {
 		given = []string{"heldCall", "activeCall"}
-		body.Properties["with"] = textual("the second call; without it the only other call of the device that fits")
+		body.Properties["with"] = short(textual("the second call; without it the only other call of the device that fits"))
 	}
 	for _, member := range given {
 		delete(body.Properties, member)
@@ -46,16 +46,16 @@ func (s *Server) describeBodies(a *action) {
 	toMust := a.to != "" && a.by == "" && slices.Contains(body.Required, a.to)
 	body.Required = slices.DeleteFunc(body.Required, func(member string) bool { return slices.Contains(given, member) || member == a.to || member == a.by })
 	if a.to != "" {
-		body.Properties["to"] = textual("where the call goes: " + a.to + " of CSTA")
+		body.Properties["to"] = short(textual("where the call goes: " + a.to + " of CSTA"))
 	}
 	if a.by != "" {
-		body.Properties["by"] = textual("the device that does it: " + a.by + " of CSTA")
+		body.Properties["by"] = short(textual("the device that does it: " + a.by + " of CSTA"))
 	}
 	if _, has := body.Properties["correlatorData"]; has {
-		body.Properties["correlator"] = textual("text that stays with the call: correlatorData of CSTA; digits after hex: are octets")
+		body.Properties["correlator"] = short(textual("text that stays with the call: correlatorData of CSTA; digits after hex: are octets"))
 	}
 	if a.service == uacsta.NameMakeCall {
-		body.Properties["prompt"] = &huma.Schema{Type: "boolean", Description: "let the calling telephone ring first, as autoOriginate prompt of CSTA"}
+		body.Properties["prompt"] = short(&huma.Schema{Type: "boolean", Description: "let the calling telephone ring first, as autoOriginate prompt of CSTA"})
 	}
 	op.RequestBody.Required = len(body.Required) > 0 || toMust
 	media := &huma.MediaType{Schema: body}
@@ -90,6 +90,12 @@ func (a *action) example() map[string]any {
 		}
 	}
 	return fields
+}
+
+// short is the schema of a member that is not CSTA's. The page shows these first.
+func short(schema *huma.Schema) *huma.Schema {
+	schema.Extensions = map[string]any{"x-short": true}
+	return schema
 }
 
 func textual(description string) *huma.Schema {

@@ -15,14 +15,14 @@ func TestWrongValues(t *testing.T) {
 	const detail = "SetForwarding.forwardingType: immediate is none of forwardImmediate, forwardBusy, "
 	xml := `<SetForwarding xmlns="` + uacsta.Edition6.Namespace() + `"><device>101</device><forwardingType>immediate</forwardingType><activateForward>true</activateForward></SetForwarding>`
 	for _, tt := range []struct{ method, path, kind, body, detail string }{
-		{http.MethodPut, "/v1/devices/101/forwarding", typeJSON, `{"forwardingType":"immediate","activateForward":true}`, detail},
-		{http.MethodPut, "/v1/devices/101/forwarding?dryRun=true", typeJSON, `{"forwardingType":"immediate","activateForward":true}`, detail},
+		{http.MethodPut, "/v1/devices/101/forwarding", typeJSON, `{"forwardingType":"immediate","activateForward":true}`, detail[len("SetForwarding."):]},
+		{http.MethodPut, "/v1/devices/101/forwarding?dryRun=true", typeJSON, `{"forwardingType":"immediate","activateForward":true}`, detail[len("SetForwarding."):]},
 		{http.MethodPost, cstaPath, typeJSON, `{"SetForwarding":{"device":"101","forwardingType":"immediate","activateForward":true}}`, detail},
 		{http.MethodPost, cstaPath, "application/xml", xml, detail},
 		{http.MethodPost, cstaPath + "?dryRun=true", "application/xml", xml, detail},
 		{http.MethodPost, placing, typeJSON, `{"nummer":"101"}`, "there is no such member; known here: correlator, prompt, to, "},
-		{http.MethodPost, "/v1/devices/101/calls/7/transfer", typeJSON, `{"wit":"8"}`, "there is no such member; did you mean with?"},
-		{http.MethodPost, "/v1/devices/101/calls/7/pickup", typeJSON, `{"bye":"8"}`, "there is no such member; did you mean by?"},
+		{http.MethodPost, "/v1/devices/101/calls/7/transfer", typeJSON, `{"wit":"8"}`, "there is no such member; did you mean \\\"with\\\"?"},
+		{http.MethodPost, "/v1/devices/101/calls/7/pickup", typeJSON, `{"bye":"8"}`, "there is no such member; did you mean \\\"by\\\"?"},
 	} {
 		w := o.send(t.Context(), tt.method, tt.path, tt.kind, tt.body)
 		if w.Code != http.StatusUnprocessableEntity || !strings.Contains(w.Body.String(), tt.detail) || !strings.Contains(w.Body.String(), uacsta.InvalidParameterValue) {

@@ -120,7 +120,9 @@ func (c *client) wish(in Subscription) (record.Wish, error) {
 		view, err := c.view(text)
 		if err != nil {
 			p := explained(err)
-			p.Device = text
+			if p.Device = text; p.Status == http.StatusForbidden {
+				c.unseen(p, text)
+			}
 			return want, p
 		}
 		if slices.Contains(want.Devices, view.Device) {

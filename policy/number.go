@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -137,7 +138,7 @@ func (n *Numbers) plain(text string) (Number, error) {
 		if number, ok := dialable(n.Rules.Apply(text)); ok {
 			return n.dialled(number)
 		}
-		return Number{}, notANumber("it contains characters that neither numbers nor names may have")
+		return Number{}, notANumber(unfit(text))
 	}
 	return Number{text, name}, nil
 }
@@ -265,23 +266,62 @@ next:
 	return params, nil
 }
 
-// dialable removes the visual separators of a number. It returns false if anything else remains.
+// unfit says why a text is neither a number nor a name.
+func unfit(text string) string {
+	letters := strings.ContainsFunc(text, func(r rune) bool { return r < utf8.RuneSelf && isLetter(byte(r)) })
+	switch {
+	case text == "":
+		return "it is empty"
+	case len(text) > maxNumber:
+		return "it is too long"
+	case hasOptionalZero(text):
+		return "(0) after + is dialled in some countries and not in others; write the number without it, or 0 without parentheses"
+	}
+	for i, r := range text {
+		switch {
+		case letters && (r < utf8.RuneSelf && (isLetter(byte(r)) || r >= '0' && r <= '9') || i > 0 && strings.ContainsRune("._-", r)):
+		case letters && i > 0:
+			return fmt.Sprintf("it has letters, and a name cannot have %q", r)
+		case letters:
+			return fmt.Sprintf("it has letters, and a name cannot begin with %q", r)
+		case !strings.ContainsRune("0123456789*#+"+separators, r):
+			return fmt.Sprintf("a number cannot have %q", r)
+		}
+	}
+	if strings.ContainsAny(text, "0123456789*#") {
+		return "a number has + in front only"
+	}
+	return "it has no digits"
+}
+
+// separators are the visual separators of a number.
+const separators = " -.()"
+
+// hasOptionalZero reports whether a number with + has a (0), which means: leave the 0 out from abroad, or do not.
+func hasOptionalZero(s string) bool {
+	return strings.Contains(s, "+") && strings.Contains(strings.ReplaceAll(s, " ", ""), "(0)")
+}
+
+// dialable removes the visual separators of a number. It returns false if anything else remains, or a (0) after +.
 func dialable(s string) (string, bool) {
 	plain := true
 	for i := range len(s) {
 		c := s[i]
 		switch {
 		case c >= '0' && c <= '9', c == '*', c == '#', c == '+' && i == 0:
-		case strings.IndexByte(" -.()", c) >= 0:
+		case strings.IndexByte(separators, c) >= 0:
 			plain = false
-		case c == '+' && strings.Trim(s[:i], " -.()") == "":
+		case c == '+' && strings.Trim(s[:i], separators) == "":
 		default:
 			return "", false
 		}
 	}
 	if !plain {
+		if hasOptionalZero(s) {
+			return "", false
+		}
 		s = strings.Map(func(r rune) rune {
-			if strings.ContainsRune(" -.()", r) {
+			if strings.ContainsRune(separators, r) {
 				return -1
 			}
 			return r

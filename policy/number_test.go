@@ -82,7 +82,7 @@ func TestInvalidNumbers(t *testing.T) {
 		"", " ", "+", "-", "0123@127.0.0.66:5066?", "01@x SIP/2.0\r\nX-Evil: injected", "0%39%30%30123", "0/900123", "0;phone-context=+1900", "0123;transport=tcp",
 		"N<0900", "N<+0900>x", "N<100>Line;x=y", "N<201!>", "N<!98>", "N<201!98!1>", "N<201!+98>", "N<201!a>", "N<201!98&1>", "N<201&1>", "N<201/7>", "N<201%4>", "N<201!98>x", "N<>", "tel:%30900", "tel:tel:100", "tel:", "tel:alice", "tel:100;ext=1;ext=2", "http:alice@x", "im:alice@x", "N<lobby>", "N<*21#>", "tel:100;isub=1", "tel:100;ext=1%30", "tel:100;phone-context=",
 		"sip:", "sip:100", "sip:@x", "sip:100@", "sip:1%3000@x", "sip:100@x?Replaces=y", "sip:100@x;maddr=y", "sip:100@x;method=INVITE", "sip:sip:100@x", "sip:100@x y", "sip:a b@x", "sip:alice;ext=100@x",
-		"\uff10\uff19\uff10\uff10", "0900\u00a0", "\u0660900", "09\x0000", "1+00", "++1", "100\n101", "J\u00fcrgen", "a b", "a,b", "a\"b", "{a}", "'a'", "$a", "a|b", "a@b",
+		"\uff10\uff19\uff10\uff10", "0900\u00a0", "\u0660900", "09\x0000", "1+00", "++1", "100\n101", "J\u00fcrgen", "a b", "a,b", "a\"b", "{a}", "'a'", "$a", "a|b", "a@b", "+49 (0) 89 4711", "+49(0)894711", "+49 ( 0 ) 89", "tel:+49(0)894711", "sip:+49(0)894711@x", "(+49) (0) 89",
 		strings.Repeat("1", maxNumber+1), strings.Repeat("a", maxNumber+1), "sip:" + strings.Repeat("a", 300) + "@x", "deviceNumber:", "deviceNumber:a", "dynamic:", "dynamic:0G", "deviceNumber:+1", "_a", ".a",
 	} {
 		if got, err := n.Parse(written, ""); err == nil || !errors.Is(err, ErrNumber) || !got.IsZero() {
@@ -190,7 +190,16 @@ func TestReasonsForInvalidNumbers(t *testing.T) {
 		"N<100>;x=1":                     "it has an unknown parameter",
 		"deviceNumber:x":                 "a device number consists of digits",
 		"dynamic:x":                      "a dynamic device identifier consists of hexadecimal digits",
-		"a,b":                            "it contains characters that neither numbers nor names may have",
+		"a,b":                            `it has letters, and a name cannot have ','`,
+		"abc def":                        `it has letters, and a name cannot have ' '`,
+		"_a":                             `it has letters, and a name cannot begin with '_'`,
+		"089/4711":                       `a number cannot have '/'`,
+		"0900\u00a0":                     `a number cannot have '\u00a0'`,
+		"1+2":                            "a number has + in front only",
+		"-":                              "it has no digits",
+		"":                               "it is empty",
+		"+49 (0) 89 4711":                "(0) after + is dialled in some countries and not in others; write the number without it, or 0 without parentheses",
+		strings.Repeat("a", maxNumber+1): "it is too long",
 		strings.Repeat("2", maxNumber+1): "it is too long",
 	} {
 		if got, err := n.Parse(written, ""); err == nil || err.Error() != "cannot be read as a number: "+want {

@@ -214,17 +214,16 @@ func (r *Rule) mayService(service string, action Action) bool {
 
 // rules returns the rules that a grant stands for: one to control, and one to observe.
 func (g Grant) rules() []Rule {
-	name := "the grant to " + g.Who
 	dial := g.Dial
 	if len(dial) == 0 {
 		dial = []string{"internal"}
 	}
 	var list []Rule
 	if len(g.Control) > 0 {
-		list = append(list, Rule{Name: name, Who: []string{g.Who}, May: []string{"control"}, Devices: g.Control, Destinations: dial})
+		list = append(list, Rule{Name: "the grant to " + g.Who + " (control)", Who: []string{g.Who}, May: []string{"control"}, Devices: g.Control, Destinations: dial})
 	}
 	if len(g.Observe) > 0 {
-		list = append(list, Rule{Name: name, Who: []string{g.Who}, May: []string{"observe"}, Devices: g.Observe})
+		list = append(list, Rule{Name: "the grant to " + g.Who + " (observe)", Who: []string{g.Who}, May: []string{"observe"}, Devices: g.Observe})
 	}
 	return list
 }

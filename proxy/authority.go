@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -57,13 +58,13 @@ func (s *Session) readInto(o object, req *uacsta.Message) (object, error) {
 			n, digits, err = s.dialling(&o, req, d)
 		}
 		if err == nil && sent && !n.Dialable() && !callable(numbers, n) {
-			err = policy.ErrNumber
+			err = fmt.Errorf("%w: no call can be sent to a device of this form", policy.ErrNumber)
 		}
 		if err != nil {
 			var refusal *uacsta.Error
 			if !errors.As(err, &refusal) {
 				refusal = uacsta.Refuse(uacsta.Operation, invalidNumber(path, sent))
-				refusal.Detail = err.Error()
+				refusal.Detail = path + " " + err.Error()
 			}
 			o.connections = named(req)
 			s.refused(&o, refusal.Error())
@@ -148,7 +149,7 @@ var errDialling = uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.Ou
 func (s *Session) dialling(o *object, req *uacsta.Message, d uacsta.Device) (whole policy.Number, digits string, err error) {
 	n, err := (&policy.Numbers{}).Parse(d.ID(), d.Type())
 	if err != nil || !n.Dialable() {
-		return policy.Number{}, "", policy.ErrNumber
+		return policy.Number{}, "", fmt.Errorf("%w: digits are 0 to 9, * and #", policy.ErrNumber)
 	}
 	all, callID := n.String(), req.Text("diallingConnection/callID")
 	if o.trial { // nobody has asked whose call it is: what was dialled in it stays secret, and its digits go on
@@ -309,7 +310,9 @@ func (s *Session) check(o *object) error {
 	}
 	if decision := s.mayPresent(o); !decision.Allowed {
 		s.refused(o, decision.Reason)
-		return uacsta.Refuse(uacsta.Operation, uacsta.ServiceOf(o.service).Refusal(uacsta.Subject))
+		refusal := uacsta.Refuse(uacsta.Operation, uacsta.ServiceOf(o.service).Refusal(uacsta.Subject))
+		refusal.Detail = decision.Reason
+		return refusal
 	}
 	for n, spelled := range o.spelling {
 		s.learn(n, spelled)
@@ -352,6 +355,7 @@ func (s *Session) permit(o *object, device policy.Number) error {
 		refusal = uacsta.Refuse(uacsta.Operation, svc.Refusal(uacsta.Destination))
 	}
 	s.refused(&object{service: o.service, subjects: []policy.Number{device}, destinations: o.destinations, connections: o.connections}, decision.Reason)
+	refusal.Detail = decision.Reason
 	return refusal
 }
 

@@ -114,7 +114,7 @@ func (c *webClient) description() (actions map[string]operation, all []operation
 			for name := range o.RequestBody.Content["application/json"].Schema.Properties {
 				op.members[name] = true
 			}
-			if service, _, is := strings.Cut(strings.TrimPrefix(o.Description, "The service "), " of CSTA: docs/csta/"); is {
+			if service, _, is := strings.Cut(strings.TrimPrefix(o.Description, "The service "), " of CSTA."); is {
 				op.action = true
 				actions[service] = op
 			}

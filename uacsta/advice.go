@@ -24,18 +24,20 @@ func (g *grammar) names() []string {
 
 // Advice says which of the known names may be meant by an unknown one, or lists them, as the end of a sentence.
 func Advice(name string, known []string) string {
-	best, alike := "", 0
+	best, unlike := "", 0
 	for _, k := range known {
+		longer := max(len(name), len(k))
+		n := longer - likeness(name, k)
 		if strings.EqualFold(k, name) {
-			return "; did you mean " + k + "?"
+			n = 0
 		}
-		if n := likeness(name, k); n > alike && 3*n >= 2*max(len(name), len(k)) {
-			best, alike = k, n
+		if 3*n <= longer && (best == "" || n < unlike) {
+			best, unlike = k, n
 		}
 	}
 	switch {
 	case best != "":
-		return "; did you mean " + best + "?"
+		return fmt.Sprintf("; did you mean %q?", best)
 	case len(known) > 0 && len(known) <= 40:
 		return "; known here: " + strings.Join(known, ", ")
 	}

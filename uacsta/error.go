@@ -115,7 +115,7 @@ const (
 type Error struct {
 	Category Category
 	Value    string
-	Detail   string // for logs; not sent
+	Detail   string // why, in words for people; not sent in CSTA
 	Unsure   bool   // the request may have been carried out all the same: it got no response; not sent
 }
 
@@ -160,7 +160,7 @@ func (e *Error) Message(edition Edition) *Message {
 	root := &etree.Element{Tag: NameCSTAErrorCode}
 	root.Attr = []etree.Attr{{Key: "xmlns", Value: edition.Namespace()}}
 	e.encode(root)
-	return &Message{root: root, unsure: e.Unsure}
+	return &Message{root: root, unsure: e.Unsure, detail: e.Detail}
 }
 
 // ErrorMessage returns the CSTAErrorCode message for any error: that of an [Error], or else
@@ -180,7 +180,7 @@ func (m *Message) Err() *Error {
 	}
 	refusal := &Error{}
 	_ = refusal.decode(m.root) // never fails
-	refusal.Unsure = m.unsure
+	refusal.Unsure, refusal.Detail = m.unsure, m.detail
 	return refusal
 }
 

@@ -12,7 +12,8 @@ import (
 // same. A Message is not safe for concurrent changes; Clone it if two goroutines need it.
 type Message struct {
 	root   *etree.Element
-	unsure bool // Error.Unsure, of an error message that was not parsed
+	unsure bool   // Error.Unsure, of an error message that was not parsed
+	detail string // Error.Detail of it
 }
 
 // Kind is the kind of a message. The name of its root decides (ECMA-323).
@@ -167,7 +168,7 @@ func size(e *etree.Element) int {
 }
 
 // Clone returns a deep copy.
-func (m *Message) Clone() *Message { return &Message{root: m.root.Copy(), unsure: m.unsure} }
+func (m *Message) Clone() *Message { return &Message{root: m.root.Copy(), unsure: m.unsure, detail: m.detail} }
 
 // CrossRef returns the monitorCrossRefID, or "".
 func (m *Message) CrossRef() string {

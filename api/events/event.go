@@ -68,8 +68,9 @@ type Missing struct {
 // Beginning says where a stream begins.
 type Beginning struct {
 	Head
-	Devices []string `json:"devices" nullable:"false" doc:"The devices and patterns of the subscription."`
-	Waiting []string `json:"waiting,omitempty" doc:"Devices that the switch does not report yet. A snapshot of each follows when it does."`
+	Devices []string          `json:"devices" nullable:"false" doc:"The devices and patterns of the subscription."`
+	Waiting []string          `json:"waiting,omitempty" doc:"Devices that the switch does not report yet. A snapshot of each follows when it does."`
+	Refused map[string]string `json:"refused,omitempty" doc:"Of those, the ones that the switch refuses to report, with its error of CSTA, such as invalidDeviceID: there is no such device. The proxy goes on trying."`
 }
 
 // LinkChange says that a link has gone down or come up. Why, is for the proxy's own log and status alone.

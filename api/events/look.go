@@ -11,7 +11,8 @@ type look struct {
 	at       uint64 // the last event that the books have
 	pictures []picture
 	devices  []string
-	waiting  []string // that are not live, as the subscriber writes them
+	waiting  []string          // that are not live, as the subscriber writes them
+	refused  map[string]string // of waiting, those whose monitors were refused, and why
 }
 
 // picture is the calls of a device at one moment.
@@ -44,6 +45,12 @@ func (s *Subscription) look(ctx context.Context, rights Rights, all bool) (*look
 		switch {
 		case w.state != live && named:
 			l.waiting = append(l.waiting, s.spell(w.device))
+			if w.state == refused {
+				if l.refused == nil {
+					l.refused = map[string]string{}
+				}
+				l.refused[s.spell(w.device)] = w.why
+			}
 		case w.state != live && len(w.calls) == 0: // a snapshot follows when the book is complete
 		case w.number >= 0 && w.number < len(may) && !may[w.number]:
 		case s.want.Snapshot && (named || all || len(w.calls) > 0) && (s.want.Link == "" || s.want.Link == w.link):

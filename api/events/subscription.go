@@ -159,7 +159,7 @@ func (s *Subscription) Begin(ctx context.Context, before *Subscription) error {
 	for _, device := range s.want.Devices {
 		devices = append(devices, s.spell(device))
 	}
-	s.first = append(s.first, s.own(Ready, func(h Head) any { return Beginning{h, devices, now.waiting} }))
+	s.first = append(s.first, s.own(Ready, func(h Head) any { return Beginning{h, devices, now.waiting, now.refused} }))
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -24,6 +25,7 @@ type watch struct {
 	attempt  int // counts the starts
 	ref      string
 	refusals int
+	why      string // the value of the last refusal; "": none
 	retry    *time.Timer
 	todo     int // snapshots that are out
 
@@ -101,7 +103,7 @@ func (r *Recorder) start(w *watch) {
 		case err != nil:
 			r.refused(w, err)
 		default:
-			w.ref, w.state, w.refusals = res.CrossRef(), learning, 0
+			w.ref, w.state, w.refusals, w.why = res.CrossRef(), learning, 0, ""
 			r.refs[w.ref] = w
 			if view, err := r.session.View(w.device); err == nil {
 				w.link = view.Link.Name
@@ -125,8 +127,8 @@ func (r *Recorder) restart(w *watch) {
 }
 
 // refused has the monitor of a device asked for again after a while.
-func (r *Recorder) refused(w *watch, err error) {
-	w.state = refused
+func (r *Recorder) refused(w *watch, err *uacsta.Error) {
+	w.state, w.why = refused, cmp.Or(err.Value, string(err.Category))
 	pause := min(firstRetry<<min(w.refusals, 10), longestRetry)
 	if w.refusals++; w.refusals == 1 {
 		r.log.With("device", w.device).Warn("could not watch a device; trying again", "err", err)

@@ -174,14 +174,16 @@ func (c *Call) add(x record.Call) {
 
 // spell writes a device as the client does, as a stream of events does.
 func (c *Call) spell(device, written string) {
-	numbers := []*string{&c.Caller, &c.Called, &c.LastRedirection}
-	for i := range c.Parties {
-		numbers = append(numbers, &c.Parties[i].Number)
-	}
-	for _, n := range numbers {
+	own := func(n *string) {
 		if *n == device {
 			*n = written
 		}
+	}
+	own(&c.Caller)
+	own(&c.Called)
+	own(&c.LastRedirection)
+	for i := range c.Parties {
+		own(&c.Parties[i].Number)
 	}
 }
 

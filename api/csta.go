@@ -31,7 +31,7 @@ func (s *Server) describeCSTA() {
 			return &huma.StreamResponse{Body: func(h huma.Context) {
 				defer cancel()
 				_, w := humago.Unwrap(h)
-				answerXML(ctx, w, in.RawBody)
+				s.answerXML(ctx, w, in.RawBody)
 			}}, nil
 		}
 		defer cancel()
@@ -109,7 +109,7 @@ func (c *client) alone(req *uacsta.Message) error {
 
 // answerXML carries out a request in CSTA-XML. The response to one that is refused is CSTA-XML, too, with a comment for
 // people.
-func answerXML(ctx context.Context, w http.ResponseWriter, document []byte) {
+func (s *Server) answerXML(ctx context.Context, w http.ResponseWriter, document []byte) {
 	c := clientOf(ctx)
 	write := func(status int, m *uacsta.Message, detail string) {
 		w.Header().Set("Content-Type", "application/xml")
@@ -139,12 +139,14 @@ func answerXML(ctx context.Context, w http.ResponseWriter, document []byte) {
 		fail(w, explained(err))
 		return
 	}
-	edition := req.Edition()
+	edition, again := req.Edition(), req.Clone()
 	res, err := c.do(ctx, req)
 	var refusal *uacsta.Error
 	switch {
 	case errors.As(err, &refusal):
-		write(ofCSTA(refusal).Status, uacsta.ErrorMessage(refusal, edition), refusal.Detail)
+		a, device, call := actionOf(again)
+		p := s.refusal(ctx, c, a, device, call, again, err)
+		write(p.Status, uacsta.ErrorMessage(refusal, edition), p.Detail)
 	case err != nil:
 		fail(w, explained(err))
 	default:

@@ -168,7 +168,9 @@ func size(e *etree.Element) int {
 }
 
 // Clone returns a deep copy.
-func (m *Message) Clone() *Message { return &Message{root: m.root.Copy(), unsure: m.unsure, detail: m.detail} }
+func (m *Message) Clone() *Message {
+	return &Message{root: m.root.Copy(), unsure: m.unsure, detail: m.detail}
+}
 
 // CrossRef returns the monitorCrossRefID, or "".
 func (m *Message) CrossRef() string {

@@ -94,5 +94,14 @@ func (f *front) EventLog() *eventlog.Log { return f.server.events.kept }
 // Sender returns what delivers to webhooks, for metrics and administrators. Call it after Start.
 func (f *front) Sender() *webhook.Sender { return f.server.webhooks.Sender }
 
+// Applications returns how the connections to applications are doing, in the order of the configuration.
+func (f *front) Applications() []Application {
+	list := make([]Application, 0, len(f.server.outbounds))
+	for _, o := range f.server.outbounds {
+		list = append(list, *o.state.Load())
+	}
+	return list
+}
+
 // Close implements kind.Front.
 func (f *front) Close(context.Context) { f.server.Close() }

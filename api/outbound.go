@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -85,7 +86,32 @@ type outbound struct {
 	server *Server
 	client *http.Client
 	safe   string // the URL without its query, for logs
+	state  atomic.Pointer[Application]
 }
+
+// Application is how the connection to an application is doing that the configuration names.
+type Application struct {
+	URL     string    `json:"url"` // without its query
+	As      string    `json:"as"`
+	Up      bool      `json:"up"`
+	Since   time.Time `json:"since"` // that it is up, or down
+	Failure string    `json:"failure,omitempty"`
+}
+
+// note notes that the application is connected, or why it is not.
+func (o *outbound) note(failure error) {
+	a := Application{URL: o.safe, As: o.As, Up: failure == nil, Since: time.Now()}
+	if failure != nil {
+		a.Failure = failure.Error()
+		if before := o.state.Load(); before != nil && !before.Up {
+			a.Since = before.Since
+		}
+	}
+	o.state.Store(&a)
+}
+
+// errConnecting is the failure of a connection before its first attempt has ended.
+var errConnecting = errors.New("connecting")
 
 // newOutbound returns the connection of an entry. Its error is a *kind.KeyError.
 func (s *Server) newOutbound(at string, c Connection) (*outbound, error) {
@@ -103,6 +129,7 @@ func (s *Server) newOutbound(at string, c Connection) (*outbound, error) {
 		u.RawQuery = ""
 		o.safe = u.Redacted()
 	}
+	o.note(errConnecting)
 	return o, nil
 }
 
@@ -118,6 +145,7 @@ func (o *outbound) run(ctx context.Context) {
 			wait.Reset()
 		}
 		pause := wait.Next()
+		o.note(err)
 		o.server.log.Warn("not connected to the application", "url", o.safe, "err", err, "retry", pause.Round(time.Millisecond))
 		if !gate.Sleep(ctx, pause) {
 			return
@@ -131,19 +159,21 @@ func (o *outbound) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	conn, err := o.dial(ctx) // before there is a session: an application that is down is no client
+	if err != nil {
+		return err
+	}
 	k, err := o.server.newSocket(who, o.safe, nil)
+	if err == nil {
+		if err = o.subscribe(k); err != nil {
+			k.finish(nil)
+		}
+	}
 	if err != nil {
+		_ = conn.CloseNow()
 		return err
 	}
-	if err := o.subscribe(k); err != nil {
-		k.finish(nil)
-		return err
-	}
-	conn, err := o.dial(ctx)
-	if err != nil {
-		k.finish(nil)
-		return err
-	}
+	o.note(nil)
 	o.server.log.Info("connected to the application", "url", o.safe)
 	k.dialled = o
 	k.serve(conn)

@@ -54,7 +54,7 @@ func TestStatus(t *testing.T) {
 	c.monitor("1000")
 	out := a.admin(0, "status", "--sessions", "--devices")
 	for _, want := range []string{
-		"sip-udp", "sip-tcp", "sip-tls", "xml-tcp", "xml-tls", "open", "switch  up, normal", "1 sessions, 0 application sessions, 1 monitors",
+		"sip-udp", "sip-tcp", "sip-tls", "xml-tcp", "xml-tls", "open", "switch  up, normal", "1 session, 0 application sessions, 1 monitor",
 		"127.0.0.1 (address)  xml:127.0.0.1:", "1000          switch  1",
 	} {
 		if !strings.Contains(out, want) {

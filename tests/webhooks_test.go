@@ -220,7 +220,7 @@ func TestWebhooksThroughKills(t *testing.T) {
 	waitFor(t, "a failure", func() bool {
 		return strings.Contains(a.admin(0, "webhooks", "list"), "fails: 500 Internal Server Error")
 	})
-	if out := a.admin(0, "status"); !strings.Contains(out, "of 2 webhooks 1 fail, 0 are disabled, 0 wait for room, and 0 dead letters are kept") {
+	if out := a.admin(0, "status"); !strings.Contains(out, "2 webhooks: failing 1, disabled 0, waiting for room 0; dead letters: 0;") {
 		t.Error(out)
 	}
 	i.killed()

@@ -112,7 +112,14 @@ func printStatus(out io.Writer, st *daemon.Status, sessions, devices bool, now t
 		}
 		row(l.Name, state, age(l.Since), l.Monitors, l.Failure)
 	}
-	fmt.Fprintf(w, "\n%d sessions, %d application sessions, %d monitors at the links", st.Core.Sessions, st.Core.Applications, st.Core.Monitors)
+	if len(st.Applications) > 0 {
+		fmt.Fprintln(w)
+		row("APPLICATION", "AS", "STATE", "FOR", "")
+		for _, a := range st.Applications {
+			row(a.URL, a.As, map[bool]string{true: "connected", false: "not connected"}[a.Up], age(a.Since), a.Failure)
+		}
+	}
+	fmt.Fprintf(w, "\n%s, %s, %s at the links", counted(int64(st.Core.Sessions), "session", "sessions"), counted(int64(st.Core.Applications), "application session", "application sessions"), counted(int64(st.Core.Monitors), "monitor", "monitors"))
 	if slices.ContainsFunc(st.Core.Links, func(l proxy.LinkStatus) bool { return !l.Up && l.Monitors > 0 }) {
 		fmt.Fprint(w, "; those of a link that is down start when it comes up")
 	}
@@ -131,7 +138,7 @@ func printStatus(out io.Writer, st *daemon.Status, sessions, devices bool, now t
 		}
 	}
 	if c := st.Webhooks; c != nil && (c.Disabled+c.Failing+c.NoRoom+c.Letters > 0) {
-		fmt.Fprintf(w, "of %d webhooks %d fail, %d are disabled, %d wait for room, and %d dead letters are kept: tr87proxy webhooks list shows more\n", c.All, c.Failing, c.Disabled, c.NoRoom, c.Letters)
+		fmt.Fprintf(w, "%s: failing %d, disabled %d, waiting for room %d; dead letters: %d; tr87proxy webhooks list shows more\n", counted(int64(c.All), "webhook", "webhooks"), c.Failing, c.Disabled, c.NoRoom, c.Letters)
 	}
 	if st.Locks > 0 {
 		fmt.Fprintf(w, "%d names are locked after wrong passwords: tr87proxy unlock lists them\n", st.Locks)

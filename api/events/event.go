@@ -45,8 +45,8 @@ type Happening struct {
 	State  string          `json:"state,omitempty" doc:"The state of the device's connection after the event, as CSTA names it; null: it has left the call."`
 	Cause  string          `json:"cause,omitempty" doc:"The cause, as CSTA names it."`
 	CSTA   json.RawMessage `json:"csta,omitempty" doc:"The whole event, in the JSON form of CSTA messages."`
-	// Omitted says that CSTA was too large.
-	Omitted bool `json:"cstaOmitted,omitempty" doc:"csta would have more than 16 KiB and is not there: GET the call for its user data."`
+	// Omitted says that CSTA was too large, or that the device had too much.
+	Omitted bool `json:"cstaOmitted,omitempty" doc:"csta would have more than 16 KiB, or the device has had more than 4 MiB of it and 32 KiB a second, and is not there: GET the call for its user data."`
 }
 
 // Calls is a snapshot: these are the calls of the device, and no others.

@@ -51,8 +51,9 @@ type Recorder struct {
 	listed   map[string]bool           // devices that the links have, if there are patterns
 	listing  bool                      // the links are being asked
 	sieve    sieve
-	ctx      context.Context //nolint:containedctx // of Run
-	group    sync.WaitGroup  // its goroutines
+	ctx      context.Context     //nolint:containedctx // of Run
+	group    sync.WaitGroup      // its goroutines
+	large    share.Meter[string] // octets of CSTA that are recorded, by device
 	segments map[string]func(*uacsta.Message)
 	links    map[string]proxy.LinkStatus
 	rights   proxy.Rights // of the session: they change with the rules

@@ -54,6 +54,10 @@ const (
 	maxHeld      = 1000     // events of one device
 	maxSnapshots = 200      // calls of one device that are asked for
 	maxCSTA      = 16 << 10 // octets of the JSON of an event; a larger one is left out
+
+	// The same of all events of a device: above that rate it is left out, so that the log keeps those of others for longer.
+	perSecondCSTA = 32 << 10
+	burstCSTA     = 4 << 20
 )
 
 // watching returns the watch of a device, which it begins if there is none; nil if there are too many.
@@ -327,7 +331,7 @@ func (r *Recorder) record(w *watch, ev *uacsta.Message, at time.Time) {
 	if call := w.apply(ev, at); call != nil {
 		h.Call, h.Caller, h.Called, h.State = call.id, call.caller, call.called, call.state
 	}
-	if h.CSTA, _ = ev.MarshalJSON(); len(h.CSTA) > maxCSTA {
+	if h.CSTA, _ = ev.MarshalJSON(); len(h.CSTA) > maxCSTA || !r.large.TakeN(w.device, len(h.CSTA), perSecondCSTA, burstCSTA, time.Now()) {
 		h.CSTA, h.Omitted = nil, true
 	}
 	r.append(h, w.device, kind, at)

@@ -42,6 +42,9 @@ function dial(string $device, string $number): string
     exit(1);
 }
 
-$argc === 3 || exit("usage: php dial.php DEVICE NUMBER\n");
+if ($argc !== 3) {
+    fwrite(STDERR, "usage: php dial.php DEVICE NUMBER\n");
+    exit(1);
+}
 $call = dial($argv[1], $argv[2]);
 echo "call $call\n";

@@ -20,7 +20,8 @@ async function* events(device, after) {
   try {
     const response = await fetch(`${url}/v1/events?${query}`, {headers, signal: stop.signal});
     if (!response.ok) {
-      const problem = await response.text();
+      const json = response.headers.get('Content-Type')?.startsWith('application/problem+json');
+      const problem = json ? (await response.json()).detail : await response.text();
       if (response.status < 500 && response.status !== 429) { // it would be the same the next time
         console.error(problem);
         process.exit(1);

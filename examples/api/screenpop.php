@@ -26,9 +26,10 @@ function events(string $device, string $after): Generator
     try {
         $status = (int) explode(' ', stream_get_meta_data($stream)['wrapper_data'][0])[1];
         if ($status !== 200) {
-            $problem = stream_get_contents($stream);
+            $text = stream_get_contents($stream);
+            $problem = json_decode($text, true)['detail'] ?? $text;
             if ($status < 500 && $status !== 429) { // it would be the same the next time
-                fwrite(STDERR, $problem);
+                fwrite(STDERR, "$problem\n");
                 exit(1);
             }
             throw new RuntimeException($problem);
@@ -63,7 +64,11 @@ function handle(array $event, string $device): void
     }
 }
 
-$device = $argv[1] ?? exit("usage: php screenpop.php DEVICE\n");
+if ($argc !== 2) {
+    fwrite(STDERR, "usage: php screenpop.php DEVICE\n");
+    exit(1);
+}
+$device = $argv[1];
 $file = "screenpop-$device.position";
 $after = is_file($file) ? trim(file_get_contents($file)) : '';
 while (true) {

@@ -32,6 +32,8 @@ def events(device, after):
         response = connection.getresponse()
         if response.status != 200:
             problem = response.read().decode()
+            if response.headers["Content-Type"] == "application/problem+json":
+                problem = json.loads(problem)["detail"]
             if response.status < 500 and response.status != 429:
                 sys.exit(problem)  # it would be the same the next time
             raise OSError(problem)

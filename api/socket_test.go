@@ -62,7 +62,7 @@ func TestSlowSocket(t *testing.T) {
 	p := o.dial("?devices=101,102")
 	p.next()
 	busy := o.dial("?devices=")
-	for range 700 { // each has six events of these devices, so more wait than may
+	for range 400 { // each has six events of these devices, so more wait than may
 		made := busy.ask("1", "POST", "/v1/devices/101/calls", `{"to":"102"}`)
 		if made.Status != http.StatusCreated {
 			t.Fatalf("%+v %s", made, made.Body)

@@ -270,7 +270,7 @@ func TestWebhooksThroughKills(t *testing.T) {
 		t.Error(out)
 	}
 	configured.answers(nil)
-	if out := a.admin(0, "status"); !strings.Contains(out, "1 dead letters") {
+	if out := a.admin(0, "status"); !strings.Contains(out, "dead letters: 1") {
 		t.Error(out)
 	}
 	if out := a.admin(0, "webhooks", "replay", "calls", "--all"); out != refused.ID+": delivered\n" || len(configured.missing(events)) > 0 {

@@ -30,6 +30,7 @@ type caller struct {
 	key        [32]byte // the same for requests with the same credentials from the same address; does not reveal them
 	addr       netip.Addr
 	names      []string // in its verified certificate
+	token      string   // the ID of its token; "": it has none of the file
 }
 
 // valid reports whether identify would still return the same caller.
@@ -105,7 +106,7 @@ func (a *authenticator) caller(r *http.Request) (caller, *refusal) {
 		if proof.Token, c.reach, why = a.token(r, given.token); why != nil {
 			return caller{}, why
 		}
-		c.key = a.keyOf(&c, "token", given.token)
+		c.token, c.key = tokens.IDOf(given.token), a.keyOf(&c, "token", given.token)
 	case given.login != nil:
 		proof.Login = &proxy.Login{User: given.login.user, Password: given.login.password}
 		c.key = a.keyOf(&c, "login", given.login.user, given.login.password)

@@ -103,5 +103,8 @@ func (f *front) Applications() []Application {
 	return list
 }
 
+// RemoveWebhook removes a webhook of a client. Its error is [webhook.ErrNone], or one of the event log.
+func (f *front) RemoveWebhook(owner, name string) error { return f.server.webhooks.remove(owner, name) }
+
 // Close implements kind.Front.
 func (f *front) Close(context.Context) { f.server.Close() }

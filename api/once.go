@@ -178,9 +178,13 @@ func (t *keys) expire(now time.Time) {
 	}
 }
 
-// keep stores a response. One that says that nothing was tried is not kept: the request may be repeated.
+// noStore is the Cache-Control of a response with a secret.
+const noStore = "no-store"
+
+// keep stores a response. One that says that nothing was tried is not kept: the request may be repeated. Nor is one with a
+// secret: the request that it belongs to finds by itself that it is a repetition.
 func (t *keys) keep(k key, r *recorder) bool {
-	if r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable {
+	if r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable || r.header.Get("Cache-Control") == noStore {
 		t.release(k)
 		return true
 	}

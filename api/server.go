@@ -59,7 +59,7 @@ func (s *Server) Start() (err error) {
 	if s.events, err = newEvents(&s.settings.Events, s.proxy, s.log); err != nil {
 		return err
 	}
-	if s.webhooks, err = newWebhooks(s.settings.Webhooks, s.events, s.proxy); err != nil {
+	if s.webhooks, err = newWebhooks(s.settings.Webhooks, s.events, s); err != nil {
 		return &kind.KeyError{Key: "webhooks", Err: err}
 	}
 	for _, o := range s.outbounds {

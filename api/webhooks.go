@@ -31,7 +31,7 @@ type webhooks struct {
 
 	group sync.WaitGroup // the sender, and wantAll
 
-	mu    sync.Mutex           // held while hooks are added and removed
+	mu    sync.Mutex           // held while hooks are added
 	wants map[[2]string]func() // by owner and name: what releases the devices of a hook
 }
 
@@ -53,11 +53,11 @@ func noType(kind string) string {
 }
 
 // newWebhooks returns the sender of webhooks: those of the configuration, and those that were added before.
-func newWebhooks(hooks []webhook.Hook, e *events, p *proxy.Proxy) (*webhooks, error) {
+func newWebhooks(hooks []webhook.Hook, e *events, s *Server) (*webhooks, error) {
 	mayObserve := func(owner string, entry eventlog.Entry) bool {
-		return entry.Device == "" || p.MayObserve(policy.Identity{Name: owner}, name, entry.Device)
+		return entry.Device == "" || s.proxy.MayObserve(policy.Identity{Name: owner}, name, entry.Device)
 	}
-	sender, err := webhook.New(e.kept, mayObserve, e.log)
+	sender, err := webhook.New(e.kept, webhook.Rights{Observe: mayObserve, Holds: s.holds}, e.log)
 	if err != nil {
 		return nil, err
 	}
@@ -155,17 +155,21 @@ func (w *webhooks) add(ctx context.Context, h webhook.Hook) (webhook.Hook, error
 		release()
 		return webhook.Hook{}, err
 	}
-	w.keep(&made, release)
+	key := [2]string{made.Owner, made.Name}
+	if before := w.wants[key]; before != nil { // of one of this name that is being removed
+		before()
+	}
+	w.wants[key] = release
 	return made, nil
 }
 
-// remove removes a hook of a client, and releases its devices.
+// remove removes a hook of a client, and releases its devices. It waits for what is under way, without mu.
 func (w *webhooks) remove(owner, hook string) error {
+	err := w.Remove(owner, hook)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	err := w.Remove(owner, hook)
 	key := [2]string{owner, hook}
-	if release := w.wants[key]; err == nil && release != nil {
+	if release := w.wants[key]; release != nil && !w.has(owner, hook) {
 		release()
 		delete(w.wants, key)
 	}
@@ -175,7 +179,7 @@ func (w *webhooks) remove(owner, hook string) error {
 // Webhook is a URL that gets events.
 type Webhook struct {
 	Name        string            `json:"name" pattern:"^[a-zA-Z0-9][a-zA-Z0-9._-]*$" maxLength:"64" example:"crm"`
-	URL         string            `json:"url" format:"uri" maxLength:"2048" example:"https://crm.contoso.com/calls"`
+	URL         string            `json:"url" format:"uri" maxLength:"2048" example:"https://crm.contoso.com/calls" doc:"shown without its password; to a client that may only observe, without path and query"`
 	Devices     []string          `json:"devices,omitempty" maxItems:"256" doc:"numbers and patterns; none: all that you may observe"`
 	Types       []string          `json:"types,omitempty" maxItems:"128" doc:"types of events; none: all"`
 	Format      string            `json:"format,omitempty" enum:"cloudevents,zammad,template" doc:"of the body; cloudevents by default"`
@@ -195,7 +199,8 @@ type WebhookStatus struct {
 	Letters   int    `json:"letters" doc:"dead letters, now"`
 	Waiting   int64  `json:"waiting" doc:"events, now"`
 	Failure   string `json:"failure,omitempty" doc:"why the last attempt failed"`
-	Disabled  bool   `json:"disabled" doc:"the receiver has said 410 Gone"`
+	Disabled  bool   `json:"disabled" doc:"it delivers nothing until it is enabled"`
+	Why       string `json:"why,omitempty" doc:"it is disabled: its receiver has said 410 Gone, or the token, account or address with which it was added does not hold any more"`
 	NoRoom    bool   `json:"noRoom" doc:"the webhook gets no events: the proxy records those of as many devices as it can, and tries again"`
 }
 
@@ -218,6 +223,13 @@ type letterPath struct {
 	Letter string `path:"letter" doc:"the id of the event" maxLength:"64"`
 }
 
+// createdWebhook is created for a response with a secret.
+type createdWebhook struct {
+	Location string `header:"Location"`
+	Cache    string `header:"Cache-Control"`
+	Body     Webhook
+}
+
 type created[T any] struct {
 	Location string `header:"Location"`
 	Body     T
@@ -236,11 +248,13 @@ func (s *Server) describeWebhooks() {
 		managing(s, func(_ context.Context, owner string, in *hookPath) error {
 			return s.webhooks.remove(owner, in.Name)
 		}))
-	huma.Register(s.api, op("enableWebhook", http.MethodPost, "/v1/webhooks/{name}/enable", "Let a webhook go on that its receiver has disabled", http.StatusNoContent),
-		managing(s, func(_ context.Context, owner string, in *hookPath) error { return s.webhooks.Enable(owner, in.Name) }))
+	huma.Register(s.api, op("enableWebhook", http.MethodPost, "/v1/webhooks/{name}/enable", "Let a webhook go on, from now on with the credentials of this request", http.StatusNoContent),
+		managing(s, func(ctx context.Context, owner string, in *hookPath) error {
+			return s.webhooks.Enable(owner, in.Name, s.auth.standing(&clientOf(ctx).who))
+		}))
 	huma.Register(s.api, op("listDeadLetters", http.MethodGet, "/v1/webhooks/{name}/dead", "List the events that were not delivered", http.StatusOK),
 		func(ctx context.Context, in *hookPath) (*body[DeadLetters], error) {
-			letters, err := s.webhooks.Dead(clientOf(ctx).session.Identity().Name, in.Name)
+			letters, err := s.webhooks.Dead(clientOf(ctx).session.Identity().Name, in.Name, false)
 			if err != nil {
 				return nil, ofHook(err)
 			}
@@ -276,7 +290,7 @@ func managing[I any](s *Server, do func(ctx context.Context, owner string, in *I
 func (s *Server) listWebhooks(ctx context.Context, _ *struct{}) (*body[WebhookList], error) {
 	out := WebhookList{Webhooks: []WebhookStatus{}}
 	for _, h := range s.webhooks.List(clientOf(ctx).session.Identity().Name) {
-		out.Webhooks = append(out.Webhooks, statusOf(&h))
+		out.Webhooks = append(out.Webhooks, statusOf(ctx, &h))
 	}
 	return &body[WebhookList]{out}, nil
 }
@@ -284,16 +298,22 @@ func (s *Server) listWebhooks(ctx context.Context, _ *struct{}) (*body[WebhookLi
 func (s *Server) getWebhook(ctx context.Context, in *hookPath) (*body[WebhookStatus], error) {
 	for _, h := range s.webhooks.List(clientOf(ctx).session.Identity().Name) {
 		if h.Name == in.Name {
-			return &body[WebhookStatus]{statusOf(&h)}, nil
+			return &body[WebhookStatus]{statusOf(ctx, &h)}, nil
 		}
 	}
 	return nil, ofHook(webhook.ErrNone)
 }
 
-func statusOf(h *webhook.Status) WebhookStatus {
+// statusOf returns a webhook as its owner may see it. URL, template and users can have secrets, which are not for a token
+// that may only observe.
+func statusOf(ctx context.Context, h *webhook.Status) WebhookStatus {
+	shown := webhookOf(&h.Hook)
+	if clientOf(ctx).who.reach != proxy.ReachPolicy {
+		shown.URL, shown.Template, shown.Users = h.Receiver(), "", nil
+	}
 	return WebhookStatus{
-		Webhook: webhookOf(&h.Hook), Delivered: h.Delivered, Failed: h.Failed, Dead: h.Dead, Letters: h.Letters, Waiting: h.Waiting, Failure: h.Failure,
-		Disabled: h.Disabled, NoRoom: h.NoRoom,
+		Webhook: shown, Delivered: h.Delivered, Failed: h.Failed, Dead: h.Dead, Letters: h.Letters, Waiting: h.Waiting, Failure: h.Failure,
+		Disabled: h.Disabled, Why: h.Why, NoRoom: h.NoRoom,
 	}
 }
 
@@ -301,12 +321,12 @@ func webhookOf(h *webhook.Hook) Webhook {
 	return Webhook{h.Name, h.URL, h.Devices, h.Types, h.Format, h.Template, h.ContentType, h.Users, h.Secrets}
 }
 
-func (s *Server) addWebhook(ctx context.Context, in *struct{ Body Webhook }) (*created[Webhook], error) {
+func (s *Server) addWebhook(ctx context.Context, in *struct{ Body Webhook }) (*createdWebhook, error) {
 	var made webhook.Hook
 	add := managing(s, func(ctx context.Context, owner string, in *struct{ Body Webhook }) (err error) {
 		h := webhook.Hook{
 			Name: in.Body.Name, URL: in.Body.URL, Types: in.Body.Types, Format: in.Body.Format, Template: in.Body.Template, ContentType: in.Body.ContentType,
-			Users: in.Body.Users, Secrets: in.Body.Secrets, Owner: owner,
+			Users: in.Body.Users, Secrets: in.Body.Secrets, Owner: owner, By: s.auth.standing(&clientOf(ctx).who),
 		}
 		for _, written := range in.Body.Devices {
 			if isPattern(written) {
@@ -331,7 +351,7 @@ func (s *Server) addWebhook(ctx context.Context, in *struct{ Body Webhook }) (*c
 	if _, err := add(ctx, in); err != nil {
 		return nil, err
 	}
-	return &created[Webhook]{Location: "/v1/webhooks/" + made.Name, Body: webhookOf(&made)}, nil
+	return &createdWebhook{Location: "/v1/webhooks/" + made.Name, Cache: noStore, Body: webhookOf(&made)}, nil
 }
 
 // ofHook converts an error about a webhook into a problem.
@@ -350,7 +370,7 @@ func ofHook(err error) error {
 	case errors.Is(err, webhook.ErrNone):
 		return problem(http.StatusNotFound, "you have no such webhook, or it has no such dead letter")
 	case errors.Is(err, webhook.ErrExists):
-		return problem(http.StatusConflict, "you have a webhook of this name: remove it first, or choose another name")
+		return problem(http.StatusConflict, "you have a webhook of this name: remove it first, or choose another name. Its secret is in the first response only")
 	case errors.Is(err, record.ErrFull):
 		p = problem(http.StatusTooManyRequests, "there is no room for the events of this webhook: one client can have %d patterns of devices, and the proxy as many patterns and devices as it can record; name fewer, or remove another webhook", record.MostPatterns)
 		p.retry = roomAgain

@@ -290,11 +290,22 @@ func TestWebhooksThroughKills(t *testing.T) {
 		return strings.Contains(a.admin(0, "webhooks", "list"), "disabled: its receiver says 410 Gone")
 	})
 	own.answers(nil)
-	a.admin(0, "webhooks", "enable", "own")
+	a.admin(1, "webhooks", "enable", "own")
+	a.admin(0, "webhooks", "enable", "own", "--owner", "127.0.0.1")
 	last = i.calls(1)
 	events = i.recorded(before.ID, last)
 	waitFor(t, "the events after the webhook is enabled", func() bool { return len(own.missing(events)) == 0 })
 
+	// The administrator removes a webhook of a client, whatever its name; not one of the configuration.
+	if said := c.ask("POST", "/v1/webhooks", fmt.Sprintf(`{"name":"calls","url":"https://%s/"}`, own.address)); said.status != http.StatusCreated {
+		t.Fatal(said)
+	}
+	a.admin(0, "webhooks", "replay", "calls", "--all")
+	a.admin(0, "webhooks", "remove", "calls", "--owner", "127.0.0.1")
+	if said := c.ask("GET", "/v1/webhooks/calls", ""); said.status != http.StatusNotFound {
+		t.Errorf("a webhook that the administrator has removed: %s", said)
+	}
+	a.admin(1, "webhooks", "remove", "calls")
 	a.admin(1, "webhooks", "enable", "none")
 	a.admin(1, "webhooks", "dead", "own", "--owner", "")
 	a.admin(1, "webhooks", "drop", "calls", "1")

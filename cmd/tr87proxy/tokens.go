@@ -121,7 +121,8 @@ func revokeToken(file *secretsFile) *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke ID|NAME", Short: "Revoke a token, or all tokens of a name", Args: exactly(1),
 		Long: `revoke removes the token with an ID, or all tokens of a name, and prints the IDs. A running
-proxy refuses a revoked token at once, and closes its sessions within seconds. The ID is in the
+proxy refuses a revoked token at once, and closes its sessions within seconds. Webhooks that
+were added with it stop; tr87proxy webhooks list shows them as disabled. The ID is in the
 token, after tr87_.`,
 		Example: `  tr87proxy tokens revoke mfrggzdf
   tr87proxy tokens revoke crm`,

@@ -31,15 +31,17 @@ func webhooksCommand() *cobra.Command {
 		Long: `webhooks shows the webhooks of a running proxy, those of the configuration and those that
 clients have added, and their dead letters: events that could not be delivered. Dead letters
 can be delivered once more, or dropped; a webhook that its receiver has disabled can be
-enabled.`,
+enabled; one of a client can be removed. A name alone means the webhook of the configuration;
+--owner names the client whose webhook is meant.`,
 		Example: `  tr87proxy webhooks list -c /etc/tr87proxy/config.yaml
   tr87proxy webhooks dead crm
   tr87proxy webhooks replay crm --all
-  tr87proxy webhooks enable crm`,
+  tr87proxy webhooks enable crm
+  tr87proxy webhooks remove calls --owner crm`,
 		Args: noSubcommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	h.flags(cmd)
-	cmd.AddCommand(h.listCommand(), h.deadCommand(), h.lettersCommand("replay"), h.lettersCommand("drop"), h.enableCommand())
+	cmd.AddCommand(h.listCommand(), h.deadCommand(), h.lettersCommand("replay"), h.lettersCommand("drop"), h.enableCommand(), h.removeCommand())
 	return cmd
 }
 
@@ -94,7 +96,7 @@ func ownerText(owner string) string {
 func stateOf(h *daemon.Webhook) string {
 	switch {
 	case h.Disabled:
-		return "disabled: its receiver says 410 Gone"
+		return "disabled: " + h.Why
 	case h.NoRoom:
 		return "waits for room: the proxy records events of as many devices as it can"
 	case h.Failure != "":
@@ -155,7 +157,7 @@ The exit status is 1 if one of them could not be delivered.`, "drop": `drop remo
 	cmd := &cobra.Command{
 		Use: what + " NAME [ID...]", Short: short, Args: between(1, 1+mostIDs),
 		Long:    long,
-		Example: fmt.Sprintf("  tr87proxy webhooks %[1]s crm 1795972303619571\n  tr87proxy webhooks %[1]s crm --all\n  tr87proxy webhooks %[1]s crm --all --owner dialler --json", what),
+		Example: fmt.Sprintf("  tr87proxy webhooks %[1]s crm 1795972303619571\n  tr87proxy webhooks %[1]s crm --all\n  tr87proxy webhooks %[1]s calls --all --owner dialler --json", what),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ids := args[1:]
 			if all == (len(ids) > 0) {
@@ -242,8 +244,10 @@ func (h *hooks) enableCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "enable NAME", Short: "Let a webhook go on that its receiver has disabled", Args: exactly(1),
 		Long: `enable lets a webhook go on whose receiver has responded 410 Gone. It begins with the event
-that was refused.`,
-		Example: `  tr87proxy webhooks enable crm`,
+that was refused. A webhook whose token was revoked is enabled by its owner, with another token
+(POST /v1/webhooks/NAME/enable).`,
+		Example: `  tr87proxy webhooks enable crm
+  tr87proxy webhooks enable calls --owner sip:alice@contoso.com`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return h.ask(cmd.Context(), http.MethodPost, h.path(cmd, "enable", args[0], ""), &struct{}{})
 		},
@@ -252,9 +256,23 @@ that was refused.`,
 	return cmd
 }
 
+func (h *hooks) removeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "remove NAME --owner IDENTITY", Short: "Remove a webhook of a client", Args: exactly(1),
+		Long: `remove removes a webhook that a client has added, with the events that wait and its dead
+letters. Those of the configuration are removed from api.webhooks.`,
+		Example: `  tr87proxy webhooks remove calls --owner crm`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return h.ask(cmd.Context(), http.MethodPost, h.path(cmd, "remove", args[0], ""), &struct{}{})
+		},
+	}
+	h.about(cmd)
+	return cmd
+}
+
 // about adds the flags of a command about one webhook, and completes its name.
 func (h *hooks) about(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&h.owner, "owner", "", `the identity that has added the webhook, "" for the configuration; needed only if several have one of this name`)
+	cmd.Flags().StringVar(&h.owner, "owner", "", `the identity that has added the webhook (default: the webhook of the configuration)`)
 	complete := func(cmd *cobra.Command, text func(*daemon.Webhook) string) []string {
 		var list []daemon.Webhook
 		_ = h.ask(cmd.Context(), http.MethodGet, "/webhooks", &list) // without, there is nothing to complete

@@ -106,6 +106,17 @@ func (k *Keeper) Holds(l Login) bool {
 	return known && k.login(a) == l
 }
 
+// Mark returns what changes with the password and application ID of an account, and does not reveal them; nil if there is
+// no such account. Unlike a Login, another process can compare it: the salt of the hash is as good as a key.
+func (k *Keeper) Mark(name string) []byte {
+	a, known := k.file.Content().list[strings.ToLower(name)]
+	if !known {
+		return nil
+	}
+	sum := sha256.Sum256([]byte("mark\x00" + a.hash + "\x00" + a.Application))
+	return sum[:]
+}
+
 // Watch calls changed after each change of the file until ctx ends. It checks every 2 s.
 func (k *Keeper) Watch(ctx context.Context, changed func()) { k.file.Watch(ctx, changed) }
 

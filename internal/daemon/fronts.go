@@ -17,7 +17,7 @@ import (
 func (n *Node) frontEnv(cfg *config.Config, name string) *kind.FrontEnv {
 	env := &kind.FrontEnv{
 		Proxy: n.core, Config: cfg, Log: n.log, Sessions: modes[cfg.Sessions.Modes[name]], Strangers: n.strangers,
-		Admits: n.admits, Trusts: n.trusts, Guard: n.guard, Tokens: n.tokens,
+		Admits: n.admits, Trusts: n.trusts, Guard: n.guard, Tokens: n.tokens, Accounts: n.keeper,
 	}
 	if n.digest {
 		env.Password = func(user string) (string, bool) { p, ok := (*n.users.Load())[user]; return p, ok }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/internal/webhook"
@@ -24,16 +22,17 @@ type Webhook struct {
 	Waiting   int64  `json:"waiting"` // events, now
 	Failure   string `json:"failure,omitempty"`
 	Disabled  bool   `json:"disabled"`
+	Why       string `json:"why,omitempty"` // it is disabled
 	NoRoom    bool   `json:"noRoom"`
 }
 
 // WebhookCounts sums webhooks up.
 type WebhookCounts struct {
 	All      int `json:"all"`
-	Disabled int `json:"disabled"` // by 410 Gone
-	Failing  int `json:"failing"`  // their last attempt failed
-	NoRoom   int `json:"noRoom"`   // no room to record what they want
-	Letters  int `json:"letters"`  // dead letters of all
+	Disabled int `json:"disabled"`
+	Failing  int `json:"failing"` // their last attempt failed
+	NoRoom   int `json:"noRoom"`  // no room to record what they want
+	Letters  int `json:"letters"` // dead letters of all
 }
 
 // sender returns what delivers to webhooks, once the fronts have started.
@@ -51,13 +50,9 @@ func (n *Node) webhooks() []Webhook {
 	all := n.sender().All()
 	list := make([]Webhook, 0, len(all))
 	for _, h := range all {
-		receiver := ""
-		if u, err := url.Parse(h.URL); err == nil {
-			receiver = u.Scheme + "://" + u.Host
-		}
 		list = append(list, Webhook{
-			Name: h.Name, Owner: h.Owner, Receiver: receiver, Delivered: h.Delivered, Failed: h.Failed, Dead: h.Dead, Lost: h.Lost, Letters: h.Letters, Waiting: h.Waiting,
-			Failure: h.Failure, Disabled: h.Disabled, NoRoom: h.NoRoom,
+			Name: h.Name, Owner: h.Owner, Receiver: h.Receiver(), Delivered: h.Delivered, Failed: h.Failed, Dead: h.Dead, Lost: h.Lost, Letters: h.Letters, Waiting: h.Waiting,
+			Failure: h.Failure, Disabled: h.Disabled, Why: h.Why, NoRoom: h.NoRoom,
 		})
 	}
 	return list
@@ -86,7 +81,7 @@ func (n *Node) webhookCounts() *WebhookCounts {
 }
 
 // webhook does what an administrator asks of the webhook with this name: dead lists its dead letters; replay and drop are
-// about one of them; enable. owner is needed only if several owners have a webhook of this name.
+// about one of them; enable; remove. owner is needed for the webhooks of clients.
 func (n *Node) webhook(ctx context.Context, do, name string, owner *string, letter string) (any, error) {
 	s := n.sender()
 	of, err := ownerOf(s.All(), name, owner)
@@ -96,7 +91,7 @@ func (n *Node) webhook(ctx context.Context, do, name string, owner *string, lett
 	log := n.log.With("hook", name, "owner", of)
 	switch do {
 	case "dead":
-		return s.Dead(of, name)
+		return s.Dead(of, name, true)
 	case "replay":
 		if err = s.Replay(ctx, of, name, letter); err == nil {
 			log.Info("dead letter of a webhook delivered", "event", letter)
@@ -106,34 +101,52 @@ func (n *Node) webhook(ctx context.Context, do, name string, owner *string, lett
 			log.Info("dead letter of a webhook dropped", "event", letter)
 		}
 	case "enable":
-		if err = s.Enable(of, name); err == nil {
+		if err = s.Enable(of, name, nil); err == nil {
 			log.Info("webhook enabled")
+		}
+	case "remove":
+		if err = n.removeWebhook(of, name); err == nil {
+			log.Info("webhook removed")
 		}
 	default:
 		err = fmt.Errorf("webhooks cannot %q", do)
 	}
-	if errors.Is(err, webhook.ErrNone) {
+	if letter != "" && errors.Is(err, webhook.ErrNone) {
 		err = fmt.Errorf("webhook %s has no dead letter %s; tr87proxy webhooks dead lists them", name, letter)
 	}
 	return struct{}{}, err
 }
 
-// ownerOf returns the owner of the webhook with a name.
+// removeWebhook removes a webhook of a client.
+func (n *Node) removeWebhook(owner, name string) error {
+	if owner == "" {
+		return fmt.Errorf("%s is in the configuration: remove it from api.webhooks, and restart the proxy", name)
+	}
+	for _, f := range n.fronts {
+		if f, ok := f.(interface {
+			RemoveWebhook(owner, name string) error
+		}); ok {
+			return f.RemoveWebhook(owner, name)
+		}
+	}
+	return webhook.ErrNone
+}
+
+// ownerOf returns the owner of the webhook with a name: the configuration, unless owner says whose it is. A client can give
+// its webhook the name of one that a script of the administrator is about.
 func ownerOf(list []webhook.Status, name string, owner *string) (string, error) {
 	var owners []string
 	for _, h := range list {
-		if h.Name == name && (owner == nil || *owner == h.Owner) {
+		switch {
+		case h.Name != name:
+		case owner == nil && h.Owner == "", owner != nil && *owner == h.Owner:
+			return h.Owner, nil
+		case h.Owner != "":
 			owners = append(owners, h.Owner)
 		}
 	}
-	switch len(owners) {
-	case 0:
-		return "", fmt.Errorf("there is no such webhook: %s; tr87proxy webhooks list shows them", name)
-	case 1:
-		return owners[0], nil
+	if owner == nil && len(owners) > 0 {
+		return "", fmt.Errorf("the configuration has no webhook %s; to mean that of a client, name its owner with --owner: %s", name, strings.Join(owners, ", "))
 	}
-	if slices.Contains(owners, "") { // the first
-		owners[0] = `"" (the configuration)`
-	}
-	return "", fmt.Errorf("several owners have a webhook %s; name one with --owner: %s", name, strings.Join(owners, ", "))
+	return "", fmt.Errorf("there is no such webhook: %s; tr87proxy webhooks list shows them", name)
 }

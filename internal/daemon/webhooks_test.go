@@ -7,20 +7,21 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/webhook"
 )
 
-// A webhook is found by its name, and by its owner where several have one of this name.
+// A name alone means the webhook of the configuration, and never one that a client has given this name.
 func TestOwnerOf(t *testing.T) {
 	list := []webhook.Status{{Hook: webhook.Hook{Name: "crm"}}, {Hook: webhook.Hook{Name: "crm", Owner: "alice"}}, {Hook: webhook.Hook{Name: "own", Owner: "bob"}}}
-	configuration, alice, carol := "", "alice", "carol"
+	configuration, alice, bob, carol := "", "alice", "bob", "carol"
 	for _, tt := range []struct {
 		name  string
 		owner *string
 		want  string
 		fault string
 	}{
-		{"own", nil, "bob", ""},
+		{"own", nil, "", "the configuration has no webhook own; to mean that of a client, name its owner with --owner: bob"},
+		{"own", &bob, "bob", ""},
+		{"crm", nil, "", ""},
 		{"crm", &configuration, "", ""},
 		{"crm", &alice, "alice", ""},
-		{"crm", nil, "", `several owners have a webhook crm; name one with --owner: "" (the configuration), alice`},
 		{"crm", &carol, "", "there is no such webhook: crm"},
 		{"own", &configuration, "", "there is no such webhook: own"},
 		{"none", nil, "", "there is no such webhook: none"},

@@ -105,6 +105,8 @@ type FrontEnv struct {
 	Guard func(of string) *accounts.Guard
 	// Tokens checks bearer tokens. It is nil if no tokens file is configured.
 	Tokens *tokens.Keeper
+	// Accounts has the accounts. It is nil if no accounts file is configured.
+	Accounts *accounts.Keeper
 	// Strangers limits the memory of connections that are neither trusted nor authenticated.
 	Strangers *gate.Strangers
 }

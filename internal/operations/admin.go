@@ -23,7 +23,7 @@ type Admin struct {
 	Locks  func() any                                     // for GET /locks
 	Unlock func(name, from string, all bool) (any, error) // for POST /unlock?name=NAME&from=ADDRESS, or ?all
 	// Webhooks is for GET /webhooks. Webhook is for GET /webhooks/dead?name=NAME, which lists the dead letters of a
-	// webhook, and POST /webhooks/replay, drop and enable; letter=ID names the dead letter, owner=IDENTITY the owner.
+	// webhook, and POST /webhooks/replay, drop, enable and remove; letter=ID names the dead letter, owner=IDENTITY the owner.
 	Webhooks func() any
 	Webhook  func(ctx context.Context, do, name string, owner *string, letter string) (any, error)
 }

@@ -28,7 +28,7 @@ var webhookMetrics = []webhookMetric{
 	ofWebhooks("lost_total", "Events that left the event log, or the dead letters, before they were delivered.", prometheus.CounterValue, func(s *webhook.Status) int64 { return s.Lost }),
 	ofWebhooks("waiting", "Events that wait to be delivered.", prometheus.GaugeValue, func(s *webhook.Status) int64 { return s.Waiting }),
 	ofWebhooks("dead_letters", "Dead letters that are kept.", prometheus.GaugeValue, func(s *webhook.Status) int64 { return int64(s.Letters) }),
-	ofWebhooks("disabled", "1 when the receiver has disabled the hook with 410 Gone.", prometheus.GaugeValue, func(s *webhook.Status) int64 { return oneIf(s.Disabled) }),
+	ofWebhooks("disabled", "1 when the hook is disabled.", prometheus.GaugeValue, func(s *webhook.Status) int64 { return oneIf(s.Disabled) }),
 	ofWebhooks("no_room", "1 when there is no room to record the events that the hook wants.", prometheus.GaugeValue, func(s *webhook.Status) int64 { return oneIf(s.NoRoom) }),
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/files"
@@ -50,6 +51,19 @@ func (k *Keeper) Check(text string) (Token, error) {
 		return Token{}, ErrExpired
 	}
 	return t, nil
+}
+
+// Standing returns nil if there is a token with an ID that is good for a name, with a scope; otherwise [ErrWrong] or
+// [ErrExpired].
+func (k *Keeper) Standing(id, name string, scope Scope) error {
+	t, known := k.file.Content()[id]
+	switch {
+	case !known || !strings.EqualFold(t.Name, name) || t.Scope != scope:
+		return ErrWrong
+	case t.Expired(time.Now()):
+		return ErrExpired
+	}
+	return nil
 }
 
 // Holds reports whether a token that was checked before is still good, and means the same.

@@ -16,7 +16,8 @@ type attempt struct {
 
 	row   *row
 	entry *eventlog.Entry // nil: not in the log any more
-	kept  bool            // from the owner, who may not observe the device
+	body  []byte
+	kept  bool // from the owner, who may not observe the device
 }
 
 // down reports whether the receiver takes nothing.
@@ -39,21 +40,24 @@ func (d *delivery) launch(ctx context.Context, group *sync.WaitGroup) {
 		heap.Pop(&d.due)
 		d.busy++
 		r.busy = true
-		first, entry := r.items[0], r.entry
+		first := r.items[0]
+		a := attempt{row: r, entry: r.entry, body: first.body}
+		if a.body == nil {
+			a.body = r.body
+		}
 		group.Go(func() {
-			a := attempt{row: r, entry: entry}
 			defer func() { d.results <- a }()
 			defer share.Survive(d.log, "webhook", func(err error) { a.reason = err.Error() })
-			d.try(ctx, first, &a)
+			d.try(ctx, first.seq, &a)
 		})
 	}
 }
 
 // try makes an attempt.
-func (d *delivery) try(ctx context.Context, first item, a *attempt) {
+func (d *delivery) try(ctx context.Context, seq uint64, a *attempt) {
 	if a.entry == nil {
 		var err error
-		if a.entry, err = d.entry(first.seq); err != nil {
+		if a.entry, err = d.entry(seq); err != nil {
 			a.reason = err.Error()
 		}
 		if a.entry == nil {
@@ -61,8 +65,31 @@ func (d *delivery) try(ctx context.Context, first item, a *attempt) {
 		}
 	}
 	if a.kept = !d.sender.may(d.target.hook.Owner, a.entry); !a.kept {
-		a.result = d.target.send(ctx, a.entry, first.body)
+		a.body, a.result = d.send(ctx, a.entry, a.body)
 	}
+}
+
+// send sends an event once. It returns the body, which it makes if it is given none.
+func (d *delivery) send(ctx context.Context, e *eventlog.Entry, body []byte) ([]byte, result) {
+	if body == nil {
+		var err error
+		if body, err = d.body(ctx, e); err != nil {
+			return nil, result{reason: "the body cannot be made: " + err.Error(), refused: true}
+		}
+	}
+	return body, d.target.send(ctx, e, body)
+}
+
+// body makes the body of an event, once no other of the owner is being made. That cannot be interrupted, but takes little
+// time.
+func (d *delivery) body(ctx context.Context, e *eventlog.Entry) ([]byte, error) {
+	select {
+	case d.making <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-d.making }()
+	return d.target.format.body(e)
 }
 
 // entry returns the event with a number; nil if it is not in the log any more.
@@ -120,7 +147,8 @@ func (d *delivery) shift(r *row, now time.Time) {
 func (d *delivery) pop(r *row, now time.Time) bool {
 	d.waiting--
 	d.dirty = true
-	r.items, r.attempts, r.entry, r.due = r.items[1:], 0, nil, now
+	d.held -= len(r.body)
+	r.items, r.attempts, r.entry, r.body, r.due = r.items[1:], 0, nil, nil, now
 	if len(r.items) == 0 {
 		delete(d.rows, r.key)
 		return false
@@ -136,7 +164,7 @@ func (d *delivery) fail(a attempt, now time.Time) {
 		d.log.Warn("could not deliver to webhook: trying again", "reason", a.reason)
 	}
 	if a.gone {
-		d.gone.Store(true)
+		d.off.Store(&gone)
 		d.log.Warn("webhook disabled: its receiver says 410 Gone")
 		return
 	}
@@ -144,6 +172,10 @@ func (d *delivery) fail(a attempt, now time.Time) {
 		r.failed = now
 	}
 	r.entry = a.entry
+	if d.target.hook.Format == Template && r.body == nil && d.held+len(a.body) <= mostBody {
+		r.body = a.body
+		d.held += len(r.body)
+	}
 	if len(d.failing) < rowsDown && !a.refused { // a receiver that refuses what an event says is not down
 		d.failing[r.key] = true
 	}

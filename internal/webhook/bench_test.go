@@ -43,6 +43,7 @@ type bench struct {
 	t      testing.TB
 	events *eventlog.Log
 	said   lines
+	holds  func(owner string, by json.RawMessage) error
 	stop   func() // ends Run, and waits
 	next   map[string]int
 	mu     sync.Mutex // held while a receiver of [fake] decides
@@ -77,7 +78,7 @@ func aged(t testing.TB, path string, age time.Duration, hooks ...Hook) *bench {
 func (b *bench) run(hooks ...Hook) {
 	b.t.Helper()
 	var err error
-	if b.Sender, err = New(b.events, filterOdd, slog.New(slog.NewTextHandler(&b.said, nil))); err != nil {
+	if b.Sender, err = New(b.events, Rights{Observe: filterOdd, Holds: b.holds}, slog.New(slog.NewTextHandler(&b.said, nil))); err != nil {
 		b.t.Fatal(err)
 	}
 	if err := b.Set(hooks); err != nil {

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	events, err := eventlog.Open(args[0], eventlog.Limits{Unsynced: true}, slog.Default())
 	var s *Sender
 	if err == nil {
-		s, err = New(events, nil, slog.Default())
+		s, err = New(events, Rights{}, slog.Default())
 	}
 	if err == nil {
 		err = s.Set([]Hook{{Name: "crm", URL: args[1], Private: true, Format: args[2]}})

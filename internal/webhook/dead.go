@@ -36,8 +36,11 @@ const (
 // ErrNone says that there is no such hook, or no such dead letter.
 var ErrNone = errors.New("there is no such hook or dead letter")
 
-// bury keeps an event that could not be delivered.
+// bury keeps an event that could not be delivered, if the owner may know it.
 func (d *delivery) bury(e *eventlog.Entry, body []byte, attempts int, reason string) {
+	if !d.sender.may(d.target.hook.Owner, e) { // nobody may read it
+		return
+	}
 	letter := Letter{ID: strconv.FormatUint(e.Seq, 10), Device: e.Device, Type: e.Kind, Time: e.Time.UTC(), Died: time.Now().UTC(), Attempts: attempts, Reason: reason, Event: e.Data, Body: body}
 	d.counts.dead.Add(1)
 	d.log.Warn("webhook event not delivered: kept as dead letter", "event", letter.ID, "attempts", attempts, "reason", reason)
@@ -46,6 +49,9 @@ func (d *delivery) bury(e *eventlog.Entry, body []byte, attempts int, reason str
 		var lost int64
 		lost, err = d.letters.put(letterKey(e.Seq), data)
 		d.counts.lost.Add(lost)
+	}
+	if err == nil {
+		err = d.sender.trim(d.target.hook.Owner)
 	}
 	if err != nil {
 		d.log.Error("could not store the state of a webhook", "err", err)
@@ -102,12 +108,20 @@ func (l *letters) put(key string, data []byte) (dropped int64, err error) {
 	l.octets += len(data) - l.sizes[key]
 	l.sizes[key] = len(data)
 	for len(l.sizes) > 1 && (len(l.sizes) > mostLetters || l.octets > lettersSized) {
-		if err := l.remove(slices.Min(slices.Collect(maps.Keys(l.sizes)))); err != nil {
+		if err := l.remove(l.oldest()); err != nil {
 			return dropped, err
 		}
 		dropped++
 	}
 	return dropped, nil
+}
+
+// oldest returns the key of the oldest letter; "" if there is none. Callers hold mu.
+func (l *letters) oldest() string {
+	if len(l.sizes) == 0 {
+		return ""
+	}
+	return slices.Min(slices.Collect(maps.Keys(l.sizes)))
 }
 
 // drop removes a letter.
@@ -127,8 +141,8 @@ func (l *letters) remove(key string) error {
 	return nil
 }
 
-// Dead returns the dead letters of a hook, the oldest first.
-func (s *Sender) Dead(owner, name string) ([]Letter, error) {
+// Dead returns the dead letters of a hook, the oldest first: all of them, or those that its owner may know now.
+func (s *Sender) Dead(owner, name string, all bool) ([]Letter, error) {
 	d := s.find(owner, name)
 	if d == nil {
 		return nil, ErrNone
@@ -136,7 +150,7 @@ func (s *Sender) Dead(owner, name string) ([]Letter, error) {
 	list := []Letter{}
 	err := s.log.List(d.letters.bucket, func(_ string, value []byte) bool {
 		var l Letter
-		if json.Unmarshal(value, &l) == nil {
+		if json.Unmarshal(value, &l) == nil && (all || s.may(owner, &eventlog.Entry{Time: l.Time, Device: l.Device, Kind: l.Type, Data: l.Event})) {
 			list = append(list, l)
 		}
 		return true
@@ -167,7 +181,7 @@ func (s *Sender) Replay(ctx context.Context, owner, name, letter string) error {
 	if !s.may(owner, e) {
 		return errors.New("the owner of the hook may not observe the device")
 	}
-	if r := d.target.send(ctx, e, l.Body); r.reason != "" {
+	if _, r := d.send(ctx, e, l.Body); r.reason != "" {
 		d.counts.failed.Add(1)
 		return errors.New(r.reason)
 	}

@@ -44,8 +44,10 @@ type delivery struct {
 	log     *slog.Logger
 	counts  *counts
 	letters *letters
-	gone    atomic.Bool
+	off     atomic.Pointer[string] // why it is disabled; nil: it is not
 	reason  atomic.Pointer[string] // why the last attempt failed; nil after a success
+	making  chan struct{}          // has room for one: the bodies of an owner are made one at a time
+	change  *sync.Mutex            // held while the hook is replaced or removed, by which stop is guarded
 	stop    context.CancelFunc     // nil while it does not run
 	done    chan struct{}
 
@@ -60,6 +62,7 @@ type delivery struct {
 	due     rows
 	waiting int
 	busy    int
+	held    int             // octets of bodies that rows hold
 	pause   time.Time       // no request before
 	failing map[string]bool // rows that have failed since the last success; at most rowsDown
 	rounds  int             // requests that have failed since the receiver is down
@@ -71,7 +74,7 @@ type delivery struct {
 	saved   time.Time
 }
 
-// run delivers until ctx ends, the log is closed, or the receiver is gone. After a panic it begins again at the position
+// run delivers until ctx ends, the log is closed, or the hook is disabled. After a panic it begins again at the position
 // that the log has.
 func (d *delivery) run(ctx context.Context) {
 	for d.panics(ctx) {
@@ -96,7 +99,7 @@ func (d *delivery) panics(ctx context.Context) (panicked bool) {
 // deliver is run without panics.
 func (d *delivery) deliver(ctx context.Context) {
 	d.rows, d.failing, d.results = map[string]*row{}, map[string]bool{}, make(chan attempt, atATime)
-	d.due, d.waiting, d.busy = nil, 0, 0
+	d.due, d.waiting, d.busy, d.held = nil, 0, 0, 0
 	d.rewind()
 	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
@@ -104,7 +107,7 @@ func (d *delivery) deliver(ctx context.Context) {
 	defer cancel()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for open := true; open && !d.gone.Load(); {
+	for open := true; open && d.off.Load() == nil && !d.lapses(); {
 		grown := d.sender.log.Grown()
 		open = d.fill()
 		d.expire(time.Now())
@@ -136,6 +139,18 @@ func (d *delivery) deliver(ctx context.Context) {
 		}
 	}
 	d.save(true)
+}
+
+// lapses disables the hook if its owner is not identified any more as when it was added.
+func (d *delivery) lapses() bool {
+	err := d.sender.lapsed(d.target.hook)
+	if err == nil {
+		return false
+	}
+	why := err.Error()
+	d.off.Store(&why)
+	d.log.Warn("webhook disabled: its owner could not add it any more", "why", why)
+	return true
 }
 
 // fill reads events until enough wait. It returns false if the log is closed.

@@ -12,7 +12,13 @@
 // minutes, or when Retry-After says so. It becomes a dead letter 23 hours after it happened; after 10 attempts
 // if the receiver takes other events meanwhile; and after 3 if the receiver refuses its content (400, 413, 414, 415, 422).
 // While 5 rows fail and none succeeds, the receiver counts as down and gets one request at a time. A response 410
-// disables the hook.
+// disables the hook, as does an owner who is not identified any more as when the hook was added.
+//
+// # Strangers
+//
+// Clients write templates, whose execution cannot be interrupted. So one takes at most 20 000 steps, the bodies of an owner
+// are made one at a time, and a hook holds what it has made for its retries. Nobody waits for the end of a delivery with a
+// lock that others need. The dead letters of an owner have a share of room.
 //
 // # Position
 //

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,8 +55,15 @@ func cloudEvent(e *eventlog.Entry, source string) ([]byte, error) {
 	}{"1.0", strconv.FormatUint(e.Seq, 10), source, "tr87proxy." + e.Kind, e.Device, e.Time.UTC().Format("2006-01-02T15:04:05.000Z07:00"), "application/json", e.Data})
 }
 
-// parseTemplate reads a template. Strangers write templates, so it refuses those whose execution may take long: with
-// definitions, loops within loops, or large numbers.
+// The limits of a template.
+const (
+	mostNodes  = 20_000 // that one execution goes through
+	mostTurns  = 100    // of a loop
+	mostNumber = 1000
+)
+
+// parseTemplate reads a template. Strangers write templates, so it refuses those whose execution may take long. Go's
+// execution cannot be interrupted: it must be short.
 func parseTemplate(text string) (*template.Template, error) {
 	if text == "" || len(text) > mostText {
 		return nil, fmt.Errorf("must have 1 to %d octets", mostText)
@@ -67,56 +75,77 @@ func parseTemplate(text string) (*template.Template, error) {
 	if len(t.Templates()) > 1 || t.Tree == nil {
 		return nil, errors.New("must not define templates")
 	}
-	return t, limited(t.Root, false)
+	nodes, err := limited(t.Root, false)
+	if err == nil && nodes > mostNodes {
+		err = fmt.Errorf("is too long: its execution may take %d steps, counting what is in a loop %d times; at most %d", nodes, mostTurns, mostNodes)
+	}
+	return t, err
 }
 
-// limited walks through a template. loop says that the node is in a loop.
-func limited(node parse.Node, loop bool) error {
-	var nodes []parse.Node
-	add := func(list *parse.ListNode) {
-		if list != nil {
-			nodes = append(nodes, list.Nodes...)
+// limited limits the turns of loops in a part of a template, and returns how many nodes an execution goes through at most.
+// loop says that the part is in a loop.
+func limited(node parse.Node, loop bool) (nodes int, err error) {
+	nodes = 1
+	add := func(times int, parts ...parse.Node) {
+		for _, part := range parts {
+			n, fault := limited(part, loop)
+			nodes += n * times
+			err = cmp.Or(err, fault)
 		}
 	}
-	branch := func(b *parse.BranchNode) {
-		nodes = append(nodes, b.Pipe)
-		add(b.List)
-		add(b.ElseList)
+	branch := func(b *parse.BranchNode, times int) {
+		add(1, b.Pipe)
+		loop = loop || times > 1
+		add(times, b.List)
+		if b.ElseList != nil {
+			add(1, b.ElseList)
+		}
 	}
 	switch n := node.(type) {
 	case *parse.ListNode:
-		add(n)
+		add(1, n.Nodes...)
 	case *parse.ActionNode:
-		nodes = append(nodes, n.Pipe)
+		add(1, n.Pipe)
 	case *parse.PipeNode:
+		nodes += len(n.Decl)
 		for _, command := range n.Cmds {
-			nodes = append(nodes, command.Args...)
+			add(1, command.Args...)
 		}
+	case *parse.FieldNode:
+		nodes += len(n.Ident)
+	case *parse.VariableNode:
+		nodes += len(n.Ident)
 	case *parse.ChainNode:
-		nodes = append(nodes, n.Node)
+		nodes += len(n.Field)
+		add(1, n.Node)
 	case *parse.IfNode:
-		branch(&n.BranchNode)
+		branch(&n.BranchNode, 1)
 	case *parse.WithNode:
-		branch(&n.BranchNode)
+		branch(&n.BranchNode, 1)
 	case *parse.RangeNode:
 		if loop {
-			return errors.New("must not have a loop within a loop")
+			return 0, errors.New("must not have a loop within a loop")
 		}
-		loop = true
-		branch(&n.BranchNode)
+		if tooMany(n.Pipe) {
+			return 0, fmt.Errorf("must not have a loop with more than %d turns", mostTurns)
+		}
+		turns := &parse.CommandNode{NodeType: parse.NodeCommand, Args: []parse.Node{parse.NewIdentifier("turns")}}
+		n.Pipe.Cmds = append(n.Pipe.Cmds, turns)
+		branch(&n.BranchNode, mostTurns)
 	case *parse.TemplateNode:
-		return errors.New("must not call templates")
+		return 0, errors.New("must not call templates")
 	case *parse.NumberNode:
-		if n.IsInt && (n.Int64 > 1000 || n.Int64 < -1000) || n.IsUint && n.Uint64 > 1000 {
-			return errors.New("must not have numbers above 1000")
+		if n.IsInt && (n.Int64 > mostNumber || n.Int64 < -mostNumber) || n.IsUint && n.Uint64 > mostNumber {
+			return 0, fmt.Errorf("must not have numbers above %d", mostNumber)
 		}
 	}
-	for _, n := range nodes {
-		if err := limited(n, loop); err != nil {
-			return err
-		}
-	}
-	return nil
+	return nodes, err
+}
+
+// tooMany reports whether a loop has too many turns at each execution.
+func tooMany(loop *parse.PipeNode) bool {
+	n, ok := loop.Cmds[0].Args[0].(*parse.NumberNode)
+	return ok && n.IsInt && n.Int64 > mostTurns
 }
 
 // members are those that events can have; a template finds "" where an event has none.

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"mime"
@@ -34,6 +35,8 @@ type Hook struct {
 	Private bool `yaml:"private" json:"-"`
 	// Owner is the identity whose rights count. The hooks of the configuration have none, and get all events.
 	Owner string `yaml:"-" json:"owner,omitempty"`
+	// By says how the owner was identified, in the words of [Rights.Holds].
+	By json.RawMessage `yaml:"-" json:"by,omitempty"`
 }
 
 // The formats.
@@ -152,9 +155,21 @@ func (h *Hook) id() string { return id(h.Owner, h.Name) }
 
 func id(owner, name string) string { return owner + "\x00" + name }
 
-// shown returns the hook without secrets.
+// Receiver returns the scheme and host of the URL: its path and query can have a secret, and it can have a password.
+func (h *Hook) Receiver() string {
+	u, err := url.Parse(h.URL)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// shown returns the hook without secrets, and without the password in its URL.
 func (h *Hook) shown() Hook {
 	shown := *h
-	shown.Secrets, shown.SecretsFile = nil, ""
+	shown.Secrets, shown.SecretsFile, shown.By = nil, "", nil
+	if u, err := url.Parse(h.URL); err == nil {
+		shown.URL = u.Redacted()
+	}
 	return shown
 }

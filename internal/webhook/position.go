@@ -11,7 +11,11 @@ type position struct {
 	Read    uint64   `json:"read"`              // all events up to this one are done, except those that wait
 	Waiting []uint64 `json:"waiting,omitempty"` // differences between their numbers, in order
 	Gone    string   `json:"gone,omitempty"`    // the URL whose receiver wants no events
+	Off     string   `json:"off,omitempty"`     // why the hook is disabled otherwise
 }
+
+// gone is why a hook is disabled whose receiver has said so.
+var gone = "its receiver says 410 Gone"
 
 // The buckets of the log's file.
 const (
@@ -63,7 +67,12 @@ func (d *delivery) begin() error {
 		p = position{Read: d.resume}
 	}
 	d.resume, d.old = p.Read, unpack(p.Waiting)
-	d.gone.Store(p.Gone != "" && p.Gone == d.target.hook.URL)
+	switch {
+	case p.Gone != "" && p.Gone == d.target.hook.URL:
+		d.off.Store(&gone)
+	case p.Off != "":
+		d.off.Store(&p.Off)
+	}
 	return nil
 }
 
@@ -97,8 +106,12 @@ func (d *delivery) save(now bool) {
 		}
 	}
 	pack(p.Waiting)
-	if d.gone.Load() {
+	switch off := d.off.Load(); off {
+	case nil:
+	case &gone:
 		p.Gone = d.target.hook.URL
+	default:
+		p.Off = *off
 	}
 	if err := d.sender.log.Put(positions, d.id, p.encode()); err != nil {
 		d.log.Error("could not store the state of a webhook", "err", err)

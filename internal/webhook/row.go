@@ -16,6 +16,7 @@ type row struct {
 	failed   time.Time
 	busy     bool            // a request is under way
 	entry    *eventlog.Entry // the first item, after it has failed
+	body     []byte          // what a template has made of it; nil if others need the room
 }
 
 type item struct {

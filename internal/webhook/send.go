@@ -53,14 +53,8 @@ const (
 // mostPause is how long a Retry-After may pause a hook.
 const mostPause = 24 * time.Hour
 
-// send sends an event once. body is what the format zammad has made of it.
+// send sends what was made of an event once.
 func (t *target) send(ctx context.Context, e *eventlog.Entry, body []byte) result {
-	if body == nil {
-		var err error
-		if body, err = t.format.body(e); err != nil {
-			return result{reason: "the body cannot be made: " + err.Error(), refused: true}
-		}
-	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, t.hook.URL, bytes.NewReader(body))
 	if err != nil {
 		return result{reason: "the URL cannot be used"}

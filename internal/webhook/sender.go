@@ -3,7 +3,6 @@ package webhook
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -52,21 +51,30 @@ func (f Faults) Error() string {
 // Sender delivers the entries of a log to hooks. Its methods may be called before, during and after Run.
 type Sender struct {
 	log      *eventlog.Log
-	filter   func(owner string, e eventlog.Entry) bool
+	rights   Rights
 	logger   *slog.Logger
 	instance string // identifies the log
 	clients  map[bool]*http.Client
 
-	changes sync.Mutex // held while hooks change
-	mu      sync.Mutex
-	hooks   map[string]*delivery // by id
-	start   func(*delivery)      // nil while Run does not run
+	changes  sync.Mutex // held while hooks are added; nobody waits with it
+	trimming sync.Mutex // held while dead letters are dropped for others of the owner, or of all
+	mu       sync.Mutex
+	hooks    map[string]*delivery // by id
+	start    func(*delivery)      // nil while Run does not run
 }
 
-// New returns a sender with the hooks that were added at run time. filter reports whether an owner may observe the device
-// of an entry now; nil: owners get nothing. Hooks of the configuration, which have no owner, are not filtered.
-func New(log *eventlog.Log, filter func(owner string, e eventlog.Entry) bool, l *slog.Logger) (*Sender, error) {
-	s := &Sender{log: log, filter: filter, logger: share.Quiet(l), clients: map[bool]*http.Client{false: NewClient(func(netip.Addr) bool { return false }), true: NewClient(func(netip.Addr) bool { return true })}, hooks: map[string]*delivery{}}
+// Rights says what the owners of hooks may do. Hooks of the configuration, which have no owner, may everything.
+type Rights struct {
+	// Observe reports whether an owner may observe the device of an entry now; nil: owners get nothing.
+	Observe func(owner string, e eventlog.Entry) bool
+	// Holds returns nil while an owner would still be identified as by says; otherwise what has changed. Then the hook is
+	// disabled. It must not block. nil: owners are always identified.
+	Holds func(owner string, by json.RawMessage) error
+}
+
+// New returns a sender with the hooks that were added at run time.
+func New(log *eventlog.Log, rights Rights, l *slog.Logger) (*Sender, error) {
+	s := &Sender{log: log, rights: rights, logger: share.Quiet(l), clients: map[bool]*http.Client{false: NewClient(func(netip.Addr) bool { return false }), true: NewClient(func(netip.Addr) bool { return true })}, hooks: map[string]*delivery{}}
 	instance, err := log.Get(about, "instance")
 	if err == nil && len(instance) == 0 {
 		instance = make([]byte, 8)
@@ -97,10 +105,9 @@ func New(log *eventlog.Log, filter func(owner string, e eventlog.Entry) bool, l 
 
 // Run delivers events until ctx ends.
 func (s *Sender) Run(ctx context.Context) {
-	s.changes.Lock()
 	s.mu.Lock()
 	s.start = func(d *delivery) {
-		if d.gone.Load() {
+		if d.off.Load() != nil {
 			return
 		}
 		running, stop := context.WithCancel(ctx)
@@ -110,27 +117,33 @@ func (s *Sender) Run(ctx context.Context) {
 			d.run(running)
 		}()
 	}
-	for _, d := range s.hooks {
-		s.start(d)
-	}
+	before := slices.Collect(maps.Values(s.hooks))
 	s.mu.Unlock()
-	s.changes.Unlock()
+	for _, d := range before {
+		d.change.Lock()
+		s.mu.Lock()
+		if s.hooks[d.id] == d && d.stop == nil {
+			s.start(d)
+		}
+		s.mu.Unlock()
+		d.change.Unlock()
+	}
 	<-ctx.Done()
-	s.changes.Lock()
-	defer s.changes.Unlock()
 	s.mu.Lock()
 	s.start = nil
 	running := slices.Collect(maps.Values(s.hooks))
 	s.mu.Unlock()
 	for _, d := range running {
+		d.change.Lock()
 		d.end()
+		d.change.Unlock()
 	}
 	for _, c := range s.clients {
 		c.CloseIdleConnections()
 	}
 }
 
-// end stops a delivery and waits for its end.
+// end stops a delivery and waits for its end. Callers hold change.
 func (d *delivery) end() {
 	if d.stop != nil {
 		d.stop()
@@ -141,7 +154,15 @@ func (d *delivery) end() {
 
 // may reports whether the owner of a hook may know an event.
 func (s *Sender) may(owner string, e *eventlog.Entry) bool {
-	return owner == "" || s.filter != nil && s.filter(owner, *e)
+	return owner == "" || s.rights.Observe != nil && s.rights.Observe(owner, *e)
+}
+
+// lapsed returns why the owner of a hook is not identified any more as when it was added.
+func (s *Sender) lapsed(h *Hook) error {
+	if h.Owner == "" || s.rights.Holds == nil {
+		return nil
+	}
+	return s.rights.Holds(h.Owner, h.By)
 }
 
 func (s *Sender) find(owner, name string) *delivery {
@@ -160,7 +181,7 @@ func check(h *Hook) error {
 	return nil
 }
 
-// put begins with a hook, in place of one with the same name. Callers hold changes, except New.
+// put begins with a hook, in place of one with the same name, whose change callers hold. Those that add one hold changes.
 func (s *Sender) put(h *Hook) error {
 	keys, err := h.keys()
 	if err != nil {
@@ -172,7 +193,7 @@ func (s *Sender) put(h *Hook) error {
 	}
 	d := &delivery{
 		sender: s, id: h.id(), log: s.logger.With("hook", h.Name, "owner", h.Owner), counts: &counts{}, letters: &letters{log: s.log, bucket: dead + h.id()},
-		replayed: make(chan struct{}, 1),
+		replayed: make(chan struct{}, 1), making: make(chan struct{}, 1), change: &sync.Mutex{},
 		target:   target{hook: h, client: s.clients[h.Private], keys: keys, format: made, instance: s.instance},
 	}
 	if len(h.Devices) > 0 {
@@ -180,164 +201,23 @@ func (s *Sender) put(h *Hook) error {
 	}
 	if old := s.find(h.Owner, h.Name); old != nil {
 		old.end()
-		d.counts, d.letters = old.counts, old.letters
+		d.counts, d.letters, d.change = old.counts, old.letters, old.change
 	}
 	if err := d.begin(); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, other := range s.hooks {
+		if other.target.hook.Owner == h.Owner {
+			d.making = other.making
+		}
+	}
 	s.hooks[d.id] = d
 	if s.start != nil {
 		s.start(d)
 	}
 	return nil
-}
-
-// Set replaces the hooks of the configuration. A hook that stays goes on where it is; one that is not there any more
-// loses its position and dead letters. If one cannot be used, nothing changes.
-func (s *Sender) Set(hooks []Hook) error {
-	s.changes.Lock()
-	defer s.changes.Unlock()
-	wanted := map[string]bool{}
-	var faults []error
-	for i := range hooks {
-		h := &hooks[i]
-		if err := check(h); err != nil {
-			faults = append(faults, fmt.Errorf("hook %q: %w", h.Name, err))
-		}
-		if wanted[h.id()] || h.Owner != "" {
-			faults = append(faults, fmt.Errorf("hook %q: %w", h.Name, ErrExists))
-		}
-		wanted[h.id()] = true
-	}
-	if err := errors.Join(faults...); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	before := maps.Clone(s.hooks)
-	s.mu.Unlock()
-	for key, d := range before {
-		if d.target.hook.Owner == "" && !wanted[key] {
-			if err := s.forget(d); err != nil {
-				return err
-			}
-		}
-	}
-	for _, h := range hooks {
-		h = h.clone()
-		if old := before[h.id()]; old != nil && old.target.hook.same(&h) && h.SecretsFile == "" {
-			continue
-		}
-		if err := s.put(&h); err != nil {
-			return fmt.Errorf("hook %q: %w", h.Name, err)
-		}
-	}
-	return nil
-}
-
-// forget ends with a hook.
-func (s *Sender) forget(d *delivery) error {
-	d.end()
-	s.mu.Lock()
-	delete(s.hooks, d.id)
-	s.mu.Unlock()
-	err := errors.Join(s.log.Delete(ownHooks, d.id), s.log.Delete(positions, d.id))
-	var keys []string
-	err = errors.Join(err, s.log.List(d.letters.bucket, func(key string, _ []byte) bool {
-		keys = append(keys, key)
-		return true
-	}))
-	for _, key := range keys {
-		err = errors.Join(err, s.log.Delete(d.letters.bucket, key))
-	}
-	return err
-}
-
-// Add adds a hook of an owner, which survives the end of the program. A hook without secrets gets one: the hook that Add
-// returns has it, and nothing else returns it. The errors are [Faults], [ErrExists], [ErrTooMany], and those of the log.
-func (s *Sender) Add(h Hook) (Hook, error) {
-	h = h.clone()
-	if len(h.Secrets) == 0 {
-		secret := make([]byte, secretSize)
-		_, _ = rand.Read(secret)
-		h.Secrets = []string{"whsec_" + base64.StdEncoding.EncodeToString(secret)}
-	}
-	if h.Owner == "" {
-		return Hook{}, Faults{{"owner", "must be an identity"}}
-	}
-	if err := check(&h); err != nil {
-		return Hook{}, err
-	}
-	s.changes.Lock()
-	defer s.changes.Unlock()
-	all, own := 0, 0
-	for _, d := range s.all() {
-		owner := d.target.hook.Owner
-		if owner != "" {
-			all++
-		}
-		if owner == h.Owner {
-			own++
-		}
-	}
-	switch {
-	case s.find(h.Owner, h.Name) != nil:
-		return Hook{}, ErrExists
-	case own >= mostOfOne || all >= mostHooks:
-		return Hook{}, ErrTooMany
-	}
-	data, err := json.Marshal(h)
-	if err == nil {
-		err = s.log.Put(ownHooks, h.id(), data)
-	}
-	if err == nil {
-		stored := h.clone()
-		err = s.put(&stored)
-	}
-	return h, err
-}
-
-// clone returns a copy that shares nothing with h.
-func (h *Hook) clone() Hook {
-	c := *h
-	c.Devices, c.Types, c.Secrets, c.Users = slices.Clone(h.Devices), slices.Clone(h.Types), slices.Clone(h.Secrets), maps.Clone(h.Users)
-	return c
-}
-
-// Remove removes a hook of an owner, with its dead letters.
-func (s *Sender) Remove(owner, name string) error {
-	s.changes.Lock()
-	defer s.changes.Unlock()
-	d := s.find(owner, name)
-	if d == nil || owner == "" {
-		return ErrNone
-	}
-	return s.forget(d)
-}
-
-// Enable lets a hook go on that a receiver has disabled. It begins with the event that was refused.
-func (s *Sender) Enable(owner, name string) error {
-	s.changes.Lock()
-	defer s.changes.Unlock()
-	d := s.find(owner, name)
-	if d == nil {
-		return ErrNone
-	}
-	d.end()
-	data, err := s.log.Get(positions, d.id)
-	if err != nil {
-		return err
-	}
-	var p position
-	if err := json.Unmarshal(data, &p); err != nil {
-		return err
-	}
-	p.Gone = ""
-	if err := s.log.Put(positions, d.id, p.encode()); err != nil {
-		return err
-	}
-	return s.put(d.target.hook)
 }
 
 func (s *Sender) all() []*delivery {

@@ -288,7 +288,7 @@ func TestGone(t *testing.T) {
 	if len(requests) > 0 {
 		t.Error("a disabled hook sends")
 	}
-	if err := b.Enable("", "crm"); err != nil {
+	if err := b.Enable("", "crm", nil); err != nil {
 		t.Fatal(err)
 	}
 	for n := 1; n <= 2; n++ {
@@ -296,7 +296,7 @@ func TestGone(t *testing.T) {
 			t.Errorf("event %d instead of %d", g.n, n)
 		}
 	}
-	if err := b.Enable("", "other"); !errors.Is(err, ErrNone) {
+	if err := b.Enable("", "other", nil); !errors.Is(err, ErrNone) {
 		t.Error(err)
 	}
 }
@@ -311,9 +311,7 @@ func TestPrivate(t *testing.T) {
 	if check(&hook) == nil {
 		t.Error("a name of this machine is taken")
 	}
-	b.changes.Lock()
 	err := b.put(&hook) // as a name is that resolves to a private address
-	b.changes.Unlock()
 	if err != nil {
 		t.Fatal(err)
 	}

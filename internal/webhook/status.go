@@ -17,7 +17,8 @@ type Status struct {
 	Lost      int64  `json:"lost"`              // events that left the log, or the dead letters, before they were delivered
 	Waiting   int64  `json:"waiting"`           // events, now
 	Failure   string `json:"failure,omitempty"` // why the last attempt failed; "" after a success
-	Disabled  bool   `json:"disabled"`          // the receiver wants no events
+	Disabled  bool   `json:"disabled"`          // it delivers nothing until it is enabled
+	Why       string `json:"why,omitempty"`     // it is disabled
 	NoRoom    bool   `json:"noRoom"`            // what the hook wants is not in the log (see [Sender.NoRoom])
 }
 
@@ -41,7 +42,12 @@ func (s *Sender) All() []Status {
 		c := d.counts
 		status := Status{
 			Hook: d.target.hook.shown(), Delivered: c.delivered.Load(), Failed: c.failed.Load(), Retried: c.retried.Load(), Dead: c.dead.Load(),
-			Lost: c.lost.Load(), Letters: d.letters.count(), Waiting: c.waiting.Load(), Disabled: d.gone.Load(), NoRoom: c.noRoom.Load(),
+			Lost: c.lost.Load(), Letters: d.letters.count(), Waiting: c.waiting.Load(), NoRoom: c.noRoom.Load(),
+		}
+		if off := d.off.Load(); off != nil {
+			status.Disabled, status.Why = true, *off
+		} else if err := s.lapsed(d.target.hook); err != nil {
+			status.Disabled, status.Why = true, err.Error()
 		}
 		if reason := d.reason.Load(); reason != nil {
 			status.Failure = *reason

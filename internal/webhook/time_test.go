@@ -121,7 +121,7 @@ func TestExpired(t *testing.T) {
 		settle(patience - time.Hour + 2*looks)
 		b.change(func() { down = false })
 		settle(longPause)
-		letters, err := b.Dead("", "crm")
+		letters, err := b.Dead("", "crm", true)
 		if len(letters) != 200 || err != nil || !strings.HasPrefix(letters[199].Reason, "502") {
 			t.Error(len(letters), err)
 		}
@@ -147,11 +147,11 @@ func TestDay(t *testing.T) {
 		b.add("100")
 		settle(patience - time.Hour)
 		b.add("100")
-		if letters, err := b.Dead("", "crm"); len(letters) > 0 || err != nil || b.status("crm").Letters != 0 {
+		if letters, err := b.Dead("", "crm", true); len(letters) > 0 || err != nil || b.status("crm").Letters != 0 {
 			t.Error(letters, err)
 		}
 		settle(time.Hour + looks)
-		letters, err := b.Dead("", "crm")
+		letters, err := b.Dead("", "crm", true)
 		if len(letters) != 1 || err != nil || letters[0].Device != "100" || letters[0].Type != "delivered" || letters[0].Attempts < 50 || !strings.HasPrefix(letters[0].Reason, "500 Internal Server Error") {
 			t.Fatal(letters, err)
 		}
@@ -297,7 +297,7 @@ func TestLetters(t *testing.T) {
 			b.add(fmt.Sprint(n + 1))
 		}
 		settle(10 * time.Minute)
-		letters, err := b.Dead("", "crm")
+		letters, err := b.Dead("", "crm", true)
 		if len(letters) != mostLetters || err != nil || letters[0].ID != fmt.Sprint(first+10) {
 			t.Fatal(len(letters), err)
 		}
@@ -313,13 +313,13 @@ func TestLetters(t *testing.T) {
 		b.append("x", "delivered", fmt.Sprintf(`{"x":%q}`, strings.Repeat("x", 900_000)))
 		b.append("y", "delivered", fmt.Sprintf(`{"x":%q}`, strings.Repeat("x", 900_000)))
 		settle(10 * time.Minute)
-		if letters, err = b.Dead("", "crm"); b.status("crm").Letters != len(letters) || len(letters) < 900 || len(letters) > 990 || letters[len(letters)-1].Device != "y" || err != nil {
+		if letters, err = b.Dead("", "crm", true); b.status("crm").Letters != len(letters) || len(letters) < 900 || len(letters) > 990 || letters[len(letters)-1].Device != "y" || err != nil {
 			t.Fatal(len(letters), err)
 		}
 		if err := b.Set(nil); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Dead("", "crm"); err != ErrNone { //nolint:errorlint // exactly this
+		if _, err := b.Dead("", "crm", true); err != ErrNone { //nolint:errorlint // exactly this
 			t.Error(err)
 		}
 		left := 0
@@ -369,7 +369,7 @@ func TestPanic(t *testing.T) {
 			return http.StatusOK
 		})
 		defects := 0
-		b.filter = func(string, eventlog.Entry) bool { // nothing reads it before Add
+		b.rights.Observe = func(string, eventlog.Entry) bool { // nothing reads it before Add
 			if defects++; defects == 1 {
 				panic("test")
 			}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"regexp"
 	"strings"
 	"text/template"
@@ -16,9 +15,8 @@ import (
 type work struct{ left int }
 
 const (
-	mostWork   = 2 << 20 // octets that functions read
-	leastWork  = 64      // that a call counts
-	mostCounts = 1000    // that len returns, and so the turns of a loop
+	mostWork  = 2 << 20 // octets that functions read
+	leastWork = 64      // that a call counts
 )
 
 var errWork = fmt.Errorf("the template works on more than %d octets", mostWork)
@@ -92,18 +90,7 @@ func (w *work) functions() template.FuncMap {
 			}
 			return fmt.Sprintf(format, values...), nil
 		},
-		"len": func(value any) (int, error) {
-			v := reflect.ValueOf(value)
-			switch v.Kind() { //nolint:exhaustive // no others have a length
-			case reflect.String, reflect.Slice, reflect.Map:
-			default:
-				return 0, fmt.Errorf("len of type %T", value)
-			}
-			if v.Len() > mostCounts {
-				return 0, fmt.Errorf("len of more than %d", mostCounts)
-			}
-			return v.Len(), nil
-		},
+		"turns": turns,
 		"eq": func(a any, others ...any) (bool, error) {
 			if len(others) == 0 {
 				return false, errors.New("eq takes two values")
@@ -119,6 +106,23 @@ func (w *work) functions() template.FuncMap {
 		"lt": compared(func(order int) bool { return order < 0 }), "le": compared(func(order int) bool { return order <= 0 }),
 		"gt": compared(func(order int) bool { return order > 0 }), "ge": compared(func(order int) bool { return order >= 0 }),
 	}
+}
+
+// turns returns what a loop goes through, if that is not too much; [limited] puts it into each loop.
+func turns(value any) (any, error) {
+	turns := 0
+	switch v := value.(type) {
+	case int:
+		turns = v
+	case []any:
+		turns = len(v)
+	case map[string]any:
+		turns = len(v)
+	}
+	if turns > mostTurns {
+		return nil, fmt.Errorf("a loop with %d turns; at most %d", turns, mostTurns)
+	}
+	return value, nil
 }
 
 // compare compares two texts or numbers, or two values of which each is true, false or absent.

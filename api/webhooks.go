@@ -318,7 +318,7 @@ func statusOf(ctx context.Context, h *webhook.Status) WebhookStatus {
 }
 
 func webhookOf(h *webhook.Hook) Webhook {
-	return Webhook{h.Name, h.URL, h.Devices, h.Types, h.Format, h.Template, h.ContentType, h.Users, h.Secrets}
+	return Webhook{h.Name, h.WithoutPassword(), h.Devices, h.Types, h.Format, h.Template, h.ContentType, h.Users, h.Secrets}
 }
 
 func (s *Server) addWebhook(ctx context.Context, in *struct{ Body Webhook }) (*createdWebhook, error) {

@@ -164,12 +164,18 @@ func (h *Hook) Receiver() string {
 	return u.Scheme + "://" + u.Host
 }
 
+// WithoutPassword returns the URL without its password.
+func (h *Hook) WithoutPassword() string {
+	u, err := url.Parse(h.URL)
+	if err != nil {
+		return ""
+	}
+	return u.Redacted()
+}
+
 // shown returns the hook without secrets, and without the password in its URL.
 func (h *Hook) shown() Hook {
 	shown := *h
-	shown.Secrets, shown.SecretsFile, shown.By = nil, "", nil
-	if u, err := url.Parse(h.URL); err == nil {
-		shown.URL = u.Redacted()
-	}
+	shown.Secrets, shown.SecretsFile, shown.By, shown.URL = nil, "", nil, h.WithoutPassword()
 	return shown
 }

@@ -223,16 +223,11 @@ type letterPath struct {
 	Letter string `path:"letter" doc:"the id of the event" maxLength:"64"`
 }
 
-// createdWebhook is created for a response with a secret.
+// createdWebhook is the response to a request that adds a webhook.
 type createdWebhook struct {
 	Location string `header:"Location"`
 	Cache    string `header:"Cache-Control"`
 	Body     Webhook
-}
-
-type created[T any] struct {
-	Location string `header:"Location"`
-	Body     T
 }
 
 func (s *Server) describeWebhooks() {

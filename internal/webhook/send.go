@@ -55,14 +55,14 @@ const mostPause = 24 * time.Hour
 
 // send sends what was made of an event once.
 func (t *target) send(ctx context.Context, e *eventlog.Entry, body []byte) result {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, t.hook.URL, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, t.hook.URL, bytes.NewReader(body)) //nolint:gosec // the client checks the address
 	if err != nil {
 		return result{reason: "the URL cannot be used"}
 	}
 	request.Header.Set("Content-Type", t.format.mediaType)
 	request.Header.Set("User-Agent", "tr87proxy")
 	t.sign(request.Header, t.instance+"-"+strconv.FormatUint(e.Seq, 10), time.Now(), body)
-	response, err := t.client.Do(request)
+	response, err := t.client.Do(request) //nolint:gosec // it checks the address
 	if err != nil {
 		return result{reason: withoutURL(err)}
 	}

@@ -194,7 +194,7 @@ func (s *Sender) put(h *Hook) error {
 	d := &delivery{
 		sender: s, id: h.id(), log: s.logger.With("hook", h.Name, "owner", h.Owner), counts: &counts{}, letters: &letters{log: s.log, bucket: dead + h.id()},
 		replayed: make(chan struct{}, 1), making: make(chan struct{}, 1), change: &sync.Mutex{},
-		target:   target{hook: h, client: s.clients[h.Private], keys: keys, format: made, instance: s.instance},
+		target: target{hook: h, client: s.clients[h.Private], keys: keys, format: made, instance: s.instance},
 	}
 	if len(h.Devices) > 0 {
 		d.target.devices = policy.CompileDevices(h.Devices)

@@ -404,7 +404,7 @@ func TestReplayWakes(t *testing.T) {
 		settle(patience - time.Hour)
 		b.add("100")
 		settle(time.Hour + looks)
-		letters, err := b.Dead("", "crm")
+		letters, err := b.Dead("", "crm", true)
 		if len(letters) != 2*rowsDown || err != nil {
 			t.Fatal(letters, err)
 		}

@@ -23,7 +23,7 @@ const (
 const silence = 2 * time.Second
 
 // protocolOf reads the first octet of a connection, which tells what the client speaks, and returns the connection from that
-// octet on. An error ends the connection.
+// octet on. The error is the reason why ctx has ended.
 func protocolOf(ctx context.Context, guest *gate.Guest) (protocol, net.Conn, error) {
 	nc := guest.Conn
 	first := make([]byte, 1)
@@ -34,11 +34,8 @@ func protocolOf(ctx context.Context, guest *gate.Guest) (protocol, net.Conn, err
 		return 0, nil, context.Cause(ctx)
 	}
 	_ = nc.SetReadDeadline(time.Time{})
-	if late, ok := err.(net.Error); ok && late.Timeout() { //nolint:errorlint // of the connection itself
+	if err != nil { // it waits for the server to speak, or has left: its visit is on record as any other
 		return framed, nc, nil
-	}
-	if err != nil {
-		return 0, nil, err
 	}
 	begun := &begun{nc, first}
 	switch c := first[0]; {

@@ -12,14 +12,16 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// webSocket is a WebSocket of the API.
+// webSocket is a WebSocket of the API. It reads all the time, as only a client that reads answers pings.
 type webSocket struct {
-	t    *testing.T
-	conn *websocket.Conn
-	next int
+	t     *testing.T
+	conn  *websocket.Conn
+	heard chan []byte // closed when the WebSocket has ended
+	next  int
 }
 
 // webSocket opens a WebSocket of a subprotocol, from an address.
@@ -38,8 +40,23 @@ func (s *stage) webSocket(from, protocol string) *webSocket {
 		s.t.Fatal(err)
 	}
 	conn.SetReadLimit(1 << 20)
-	s.t.Cleanup(func() { _ = conn.CloseNow() })
-	return &webSocket{t: s.t, conn: conn}
+	w := &webSocket{t: s.t, conn: conn, heard: make(chan []byte, 100_000)}
+	go func() {
+		defer close(w.heard)
+		for {
+			_, data, err := conn.Read(context.Background())
+			if err != nil {
+				return
+			}
+			w.heard <- data
+		}
+	}()
+	s.t.Cleanup(func() {
+		_ = conn.CloseNow()
+		for range w.heard { // until the reader has ended
+		}
+	})
+	return w
 }
 
 func (w *webSocket) write(data []byte) {
@@ -53,13 +70,7 @@ func (w *webSocket) write(data []byte) {
 
 func (w *webSocket) read() []byte {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
-	defer cancel()
-	_, data, err := w.conn.Read(ctx)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return data
+	return wait.Next(w.t, w.heard, "a message over a WebSocket")
 }
 
 // request sends a request, and returns its id.

@@ -34,8 +34,8 @@ func protocolOf(ctx context.Context, guest *gate.Guest) (protocol, net.Conn, err
 		return 0, nil, context.Cause(ctx)
 	}
 	_ = nc.SetReadDeadline(time.Time{})
-	if err != nil { // it waits for the server to speak, or has left: its visit is on record as any other
-		return framed, nc, nil
+	if err != nil {
+		return framed, nc, nil //nolint:nilerr // it waits for the server to speak, or has left: its visit is on record as any other
 	}
 	begun := &begun{nc, first}
 	switch c := first[0]; {

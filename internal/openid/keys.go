@@ -3,7 +3,6 @@ package openid
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync/atomic"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -13,12 +12,8 @@ import (
 type keySet struct {
 	remote oidc.KeySet
 	down   func(error) error
-	due    func() bool // reports whether keys may be fetched now
 	has    atomic.Bool // keys were fetched
 }
-
-// stale is how often to ask the library again that hands out the outcome of a fetch for a moment after it has ended.
-const stale = 1000
 
 // downKey is the key of a *error in a context, for the failure to fetch keys: the library passes only its text on.
 type downKey struct{}
@@ -26,10 +21,6 @@ type downKey struct{}
 // VerifySignature implements oidc.KeySet.
 func (k *keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
 	payload, err := k.remote.VerifySignature(ctx, jwt)
-	for tries := 0; tries < stale && err != nil && errors.Unwrap(err) != nil && ctx.Err() == nil && k.due(); tries++ { // what has just failed is not due
-		runtime.Gosched()
-		payload, err = k.remote.VerifySignature(ctx, jwt)
-	}
 	if err == nil || errors.Unwrap(err) == nil { // only a failure to fetch wraps another error
 		k.has.Store(true)
 		return payload, err

@@ -229,7 +229,7 @@ func (p *Provider) renew(ctx context.Context, text string) (*oidc.IDToken, error
 	if err := provider.Claims(&described); err != nil {
 		return nil, p.down(err)
 	}
-	keys := &keySet{remote: oidc.NewRemoteKeySet(fetching, described.Keys), down: p.down, due: func() bool { return p.visits.due(described.Keys) }}
+	keys := &keySet{remote: oidc.NewRemoteKeySet(fetching, described.Keys), down: p.down}
 	now := &description{oidc.NewVerifier(p.cfg.Issuer, keys, &oidc.Config{ClientID: p.cfg.Audience, SupportedSigningAlgs: algorithms, Now: p.visits.clock}), keys, p.visits.clock()}
 	token, err := now.check(ctx, text)
 	p.mu.Lock()

@@ -20,6 +20,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -276,6 +277,9 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// patient is how often a test asks again.
+const patient = 10_000
+
 // New keys are fetched when a token needs them, but not again and again for tokens that no key has signed; keys that the
 // provider has withdrawn are good for an hour at most.
 func TestRotation(t *testing.T) {
@@ -284,9 +288,14 @@ func TestRotation(t *testing.T) {
 	old, latest := signed(claimed(a, nil)), oidctest.SignIDToken(second, "2", oidc.RS256, claimed(a, nil))
 	check := func(token string, good bool, hit string) {
 		t.Helper()
-		if _, err := p.Check(t.Context(), token); (err == nil) != good || a.hit() != hit {
-			t.Errorf("%v; documents were fetched %s times, not %s", err, a.hit(), hit)
+		var err error
+		for range patient { // for a moment the library hands out the outcome of the fetch before; the clock stands still, so no other begins
+			if _, err = p.Check(t.Context(), token); (err == nil) == good && a.hit() == hit {
+				return
+			}
+			runtime.Gosched()
 		}
+		t.Errorf("%v; documents were fetched %s times, not %s", err, a.hit(), hit)
 	}
 	check(old, true, "1 1")
 	a.has(oidctest.PublicKey{PublicKey: second.Public(), KeyID: "2", Algorithm: oidc.RS256})
@@ -298,10 +307,6 @@ func TestRotation(t *testing.T) {
 	clock.pass(1)
 	check(latest, true, "1 2")
 	check(latest, true, "1 2")
-	wait.For(t, "the end of the old key", func() bool { // the library replaces its keys just after it has answered
-		_, err := p.Check(t.Context(), old)
-		return err != nil
-	})
 	check(old, false, "1 2")
 	a.has(oidctest.PublicKey{PublicKey: first.Public(), KeyID: "1", Algorithm: oidc.RS256})
 	clock.pass(renewal - pause - 1)
@@ -405,9 +410,10 @@ func TestKeysDown(t *testing.T) {
 	if _, err := p.Check(t.Context(), strange); !errors.As(err, new(*WrongError)) {
 		t.Error(err)
 	}
-	if _, err := p.Check(t.Context(), token); err != nil {
-		t.Error(err)
-	}
+	wait.For(t, "the keys", func() bool { // the library may still hand out the outcome of the fetch before
+		_, err := p.Check(t.Context(), token)
+		return err == nil
+	})
 }
 
 // While a provider does not respond, one request fetches, and a client that hangs up ends its own waiting only. Close ends

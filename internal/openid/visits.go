@@ -104,13 +104,6 @@ func (v *visits) begin(key string) error {
 	return nil
 }
 
-// due reports whether a document may be fetched now.
-func (v *visits) due(url string) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.ctx.Err() == nil && !v.pages[url].next.After(v.clock())
-}
-
 // end sets the pause after a fetch.
 func (v *visits) end(key string, err error) {
 	v.mu.Lock()

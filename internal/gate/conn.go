@@ -190,6 +190,23 @@ func (c *Conn) Finish(reason error) {
 func (c *Conn) Push(data []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.push(data)
+}
+
+// PushLast queues a frame as Push does, and closes the connection after it was sent: no frame
+// comes after it.
+func (c *Conn) PushLast(data []byte, reason error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.push(data); err != nil {
+		return err
+	}
+	c.finished, c.last = true, reason
+	return nil
+}
+
+// push waits until there is room and queues a frame. Callers hold c.mu.
+func (c *Conn) push(data []byte) error {
 	for c.open() && c.full(len(data)) {
 		c.changed.Wait()
 	}

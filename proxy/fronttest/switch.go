@@ -17,6 +17,8 @@ import (
 type behind struct {
 	*softswitch.Switch
 
+	releasing sync.Mutex // one release at a time
+
 	mu      sync.Mutex
 	life    *life             // nil while it is not connected
 	broken  chan struct{}     // closed when it may connect
@@ -187,17 +189,25 @@ func (s *behind) hold() {
 	s.holding = true
 }
 
-// release carries out the held requests, in order or in reverse, and holds no more.
+// release carries out the held requests, in order or in reverse, and holds no more. A request that comes meanwhile is
+// carried out after them.
 func (s *behind) release(backwards bool) {
-	s.mu.Lock()
-	held := s.held
-	s.held, s.holding = nil, false
-	s.mu.Unlock()
-	if backwards {
-		slices.Reverse(held)
-	}
-	for _, carry := range held {
-		carry()
+	s.releasing.Lock()
+	defer s.releasing.Unlock()
+	for {
+		s.mu.Lock()
+		held := s.held
+		s.held, s.holding = nil, len(held) > 0
+		s.mu.Unlock()
+		if len(held) == 0 {
+			return
+		}
+		if backwards {
+			slices.Reverse(held)
+		}
+		for _, carry := range held {
+			carry()
+		}
 	}
 }
 

@@ -337,7 +337,10 @@ func (c *Conn) readAnswer(service string, operation int, m *PDU) (*uacsta.Messag
 }
 
 // queue puts a PDU into the queue of frames to write.
-func (c *Conn) queue(m *PDU) error {
+func (c *Conn) queue(m *PDU) error { return c.put(m, c.Push) }
+
+// put puts a PDU into the queue of frames to write, by push.
+func (c *Conn) put(m *PDU, push func([]byte) error) error {
 	data, err := c.codec.Frame(m)
 	if err != nil {
 		c.Report(slog.LevelError, "could not send PDU", "invoke", hex.EncodeToString(m.id), "err", err)
@@ -348,10 +351,18 @@ func (c *Conn) queue(m *PDU) error {
 			return err
 		}
 	}
-	return c.Push(data)
+	return push(data)
 }
 
 // Associate sends a PDU of ACSE.
 func (c *Conn) Associate(a *Association) {
 	_ = c.queue(&PDU{Association: a}) // fails once the connection has ended
+}
+
+// Dissociate sends the PDU of ACSE that ends the association, after all that is queued, and then closes the connection.
+// Nothing is sent after that PDU.
+func (c *Conn) Dissociate(a *Association, reason error) {
+	if err := c.put(&PDU{Association: a}, func(data []byte) error { return c.PushLast(data, reason) }); err != nil { // it is ending
+		c.Finish(reason)
+	}
 }

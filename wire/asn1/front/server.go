@@ -126,8 +126,7 @@ func (c *client) Associate(a *asn1.Association) error {
 	case a.Kind == asn1.ABRT:
 		return errEnded
 	case a.Kind == asn1.RLRQ:
-		c.conn.Associate(&asn1.Association{Kind: asn1.RLRE})
-		c.conn.Finish(errEnded)
+		c.conn.Dissociate(&asn1.Association{Kind: asn1.RLRE}, errEnded)
 		return nil
 	case a.Kind != asn1.AARQ || again:
 		return errUnwanted
@@ -183,8 +182,7 @@ func (c *client) reply(result asn1.AssociationResult) {
 	answer := &asn1.Association{Kind: asn1.AARE, Result: result, Stamp: make([]byte, 16), Version: []byte("TR87PXY")}
 	_, _ = rand.Read(answer.Stamp)
 	if result != asn1.Accepted {
-		c.conn.Associate(answer)
-		c.conn.Finish(errRejected)
+		c.conn.Dissociate(answer, errRejected)
 		return
 	}
 	c.guest.Prove() // the client is trusted, or has logged in
@@ -253,12 +251,12 @@ func (c toClient) Event(m *uacsta.Message) {
 
 // Closed implements proxy.Client.
 func (c toClient) Closed(reason error) {
-	if errors.Is(reason, proxy.ErrSlow) {
+	switch {
+	case errors.Is(reason, proxy.ErrSlow):
 		c.conn.Close(reason)
-		return
+	case c.server.cfg.Flavour.Associates:
+		c.conn.Dissociate(&asn1.Association{Kind: asn1.ABRT}, reason)
+	default:
+		c.conn.Finish(reason)
 	}
-	if c.server.cfg.Flavour.Associates {
-		c.conn.Associate(&asn1.Association{Kind: asn1.ABRT})
-	}
-	c.conn.Finish(reason)
 }

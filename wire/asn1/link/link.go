@@ -64,8 +64,7 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 		return l.keep(ctx, h)
 	}, func() {
 		if l.cfg.Flavour.Associates {
-			h.conn.Associate(&asn1.Association{Kind: asn1.ABRT})
-			h.conn.Finish(ctx.Err())
+			h.conn.Dissociate(&asn1.Association{Kind: asn1.ABRT}, ctx.Err())
 			<-h.conn.Ended()
 		}
 	})

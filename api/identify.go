@@ -1,23 +1,14 @@
 package api
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
-	"time"
 
-	"github.com/tr87proxy/tr87proxy/internal/accounts"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/openid"
-	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/internal/tokens"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/tls"
@@ -38,21 +29,17 @@ func (c caller) valid() bool { return c.identified.Valid() }
 
 // authenticator says who the clients of requests are.
 type authenticator struct {
-	front     string // the name of the front
 	env       *kind.FrontEnv
+	callers   *kind.Callers
 	openID    *openid.Provider // nil: none
 	hosts     []string         // names of the proxy, in small letters
 	kinds     []string         // kinds of certificate names that count
 	passwords bool             // there are accounts
-	key       [32]byte         // for the keys of callers
-	strangers proxy.Strangers
-	log       *slog.Logger
 }
 
 // newAuthenticator returns what says who the clients of a front are. Its error is a [*kind.KeyError].
 func newAuthenticator(front string, id *Identification, env *kind.FrontEnv) (*authenticator, error) {
-	a := &authenticator{front: front, env: env, log: env.Log, hosts: id.hosts()}
-	_, _ = rand.Read(a.key[:])
+	a := &authenticator{env: env, callers: kind.NewCallers(env, front, front), hosts: id.hosts()}
 	if env.Config != nil {
 		a.passwords, a.kinds = env.Config.Sessions.Accounts != "", env.Config.Names
 	}
@@ -106,14 +93,14 @@ func (a *authenticator) caller(r *http.Request) (caller, *refusal) {
 		if proof.Token, c.reach, why = a.token(r, given.token); why != nil {
 			return caller{}, why
 		}
-		c.token, c.key = tokens.IDOf(given.token), a.keyOf(&c, "token", given.token)
+		c.token, c.key = tokens.IDOf(given.token), a.callers.Key(c.addr, c.names, "token", given.token)
 	case given.login != nil:
 		proof.Login = &proxy.Login{User: given.login.user, Password: given.login.password}
-		c.key = a.keyOf(&c, "login", given.login.user, given.login.password)
+		c.key = a.callers.Key(c.addr, c.names, "login", given.login.user, given.login.password)
 	case r.TLS == nil && !a.local(r.Host):
 		return caller{}, refuse(http.StatusForbidden, "a request without credentials names the proxy by its address, as localhost, or by a name in api.hosts; otherwise any page in a browser could come by a name of its own (DNS rebinding)")
 	default:
-		c.key = a.keyOf(&c, "peer")
+		c.key = a.callers.Key(c.addr, c.names, "peer")
 	}
 	if c.identified, err = a.env.Proxy.Identify(r.Context(), proof); err == nil {
 		err = c.identified.Named() // of a trusted peer, Identify does not ask
@@ -122,16 +109,6 @@ func (a *authenticator) caller(r *http.Request) (caller, *refusal) {
 		return caller{}, unidentified(err, &proof)
 	}
 	return c, nil
-}
-
-// keyOf returns the key of a caller with these credentials.
-func (a *authenticator) keyOf(c *caller, credentials ...string) [32]byte {
-	mac := hmac.New(sha256.New, a.key[:])
-	for _, part := range slices.Concat([]string{c.addr.String()}, credentials, c.names) {
-		_ = binary.Write(mac, binary.BigEndian, uint64(len(part)))
-		mac.Write([]byte(part))
-	}
-	return [32]byte(mac.Sum(nil))
 }
 
 // token checks a bearer token.
@@ -178,9 +155,6 @@ func invalid(err error) *refusal {
 	return f
 }
 
-// busy is after what time to try again when the proxy has too much to do.
-const busy = 2 * time.Second
-
 // unidentified returns the refusal for an error of proxy.Identify.
 func unidentified(err error, proof *proxy.Proof) *refusal {
 	f := &refusal{why: err.Error()}
@@ -190,32 +164,27 @@ func unidentified(err error, proof *proxy.Proof) *refusal {
 	case proof.Token != nil:
 		f.who = proof.Token.Name
 	}
-	locked := (*accounts.LockedError)(nil)
+	f.status, f.retry = kind.HTTPStatus(err)
 	switch {
 	case errors.Is(err, proxy.ErrUnnamed) && f.who != "":
-		f.status, f.detail = http.StatusForbidden, fmt.Sprintf("no rule and no grant of the configuration names %.64q", f.who)
+		f.detail = fmt.Sprintf("no rule and no grant of the configuration names %.64q", f.who)
 	case errors.Is(err, proxy.ErrUnnamed):
-		f.status, f.detail = http.StatusForbidden, "the request has no credentials, and no rule and no grant of the configuration names its address or certificate: send a token, or a name and password"
-	case errors.As(err, &locked):
-		f.status, f.detail, f.retry = http.StatusTooManyRequests, "too many wrong passwords: the name is locked at this address", max(time.Until(locked.Until), time.Second)
-	case errors.Is(err, proxy.ErrBusy):
-		f.status, f.detail, f.retry = http.StatusServiceUnavailable, "too many passwords to check; try again", busy
+		f.detail = "the request has no credentials, and no rule and no grant of the configuration names its address or certificate: send a token, or a name and password"
+	case f.status == http.StatusTooManyRequests:
+		f.detail = "too many wrong passwords: the name is locked at this address"
+	case f.status == http.StatusServiceUnavailable:
+		f.detail = "too many passwords to check; try again"
 	case errors.Is(err, proxy.ErrUntrusted):
-		f.status, f.detail = http.StatusUnauthorized, "the request has no credentials, and its address is not trusted"
+		f.detail = "the request has no credentials, and its address is not trusted"
 	case errors.Is(err, proxy.ErrNoCredentials):
-		f.status, f.detail = http.StatusUnauthorized, "the proxy has no accounts: use a token"
+		f.detail = "the proxy has no accounts: use a token"
 	default:
-		f.status, f.detail = http.StatusUnauthorized, "unknown name or wrong password"
+		f.detail = "unknown name or wrong password"
 	}
 	return f
 }
 
 // record writes down that a client was refused.
 func (a *authenticator) record(r *http.Request, f *refusal) {
-	peer, who := a.front+":"+r.RemoteAddr, share.Clip(f.who)
-	a.env.Proxy.Refused(a.front, peer, who, f.reason())
-	addr, _ := netip.ParseAddrPort(r.RemoteAddr)
-	if a.strangers.ShouldLog(addr.Addr(), f.kind(), time.Now()) {
-		a.log.Warn("request refused: client not identified", "front", a.front, "peer", r.RemoteAddr, "who", who, "status", f.status, "why", f.reason(), "silent", proxy.StrangerPause)
-	}
+	a.callers.Refused(r, f.who, f.kind(), f.status, f.reason())
 }

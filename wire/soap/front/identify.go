@@ -1,22 +1,13 @@
 package front
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
-	"errors"
-	"log/slog"
 	"mime"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strconv"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/internal/accounts"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
-	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/tls"
 	"github.com/tr87proxy/tr87proxy/wire/soap"
@@ -25,21 +16,18 @@ import (
 // door says who the clients of requests are: an account by HTTP Basic, or a trusted peer by its certificate or address. A
 // client that is neither can log in by StartApplicationSession, where application sessions are on.
 type door struct {
-	env       *kind.FrontEnv
-	plain     bool     // passwords are taken without TLS from other machines
-	front     string   // whose sessions and listeners these are
-	kinds     []string // kinds of certificate names that count
-	key       [32]byte // for the keys of callers
-	strangers proxy.Strangers
-	log       *slog.Logger
+	env     *kind.FrontEnv
+	callers *kind.Callers
+	plain   bool     // passwords are taken without TLS from other machines
+	front   string   // whose sessions and listeners these are
+	kinds   []string // kinds of certificate names that count
 }
 
 func newDoor(front string, plain bool, env *kind.FrontEnv) *door {
-	d := &door{env: env, plain: plain, front: front, log: env.Log}
+	d := &door{env: env, callers: kind.NewCallers(env, front, name), plain: plain, front: front}
 	if env.Config != nil {
 		d.kinds = env.Config.Names
 	}
-	_, _ = rand.Read(d.key[:])
 	return d
 }
 
@@ -54,10 +42,7 @@ func (d *door) identify(w http.ResponseWriter, r *http.Request) (Caller, bool) {
 	}
 	if why != "" { // a first request without credentials is usual: software made for .NET sends one
 		user, _, _ := r.BasicAuth()
-		d.env.Proxy.Refused(d.front, name+":"+r.RemoteAddr, share.Clip(user), why)
-		if d.strangers.ShouldLog(c.Opening.Addr, strconv.Itoa(status), time.Now()) {
-			d.log.Warn("request refused: client not identified", "front", name, "peer", r.RemoteAddr, "who", share.Clip(user), "status", status, "why", why, "silent", proxy.StrangerPause)
-		}
+		d.callers.Refused(r, user, strconv.Itoa(status), status, why)
 	}
 	refuse(w, r, status)
 	return Caller{}, false
@@ -105,41 +90,27 @@ func (d *door) caller(w http.ResponseWriter, r *http.Request) (c Caller, status 
 		return c, http.StatusForbidden, "a password came without TLS (xml.soap.plain-passwords)"
 	case basic:
 		proof.Login = &proxy.Login{User: user, Password: password}
-		c.Key = d.keyOf(&c, user, password)
+		c.Key = d.callers.Key(addr, c.Opening.Names, "login", user, password)
 	default:
-		c.Key = d.keyOf(&c)
+		c.Key = d.callers.Key(addr, c.Opening.Names, "peer")
 	}
 	who, err := d.env.Proxy.Identify(r.Context(), proof)
 	if err == nil {
 		err = who.Named()
 	}
-	locked := (*accounts.LockedError)(nil)
-	switch {
-	case err == nil:
+	if err == nil {
 		c.Opening.Identity, c.Opening.Valid, c.Opening.Until = who.Identity, who.Valid, who.Until
 		return c, 0, ""
-	case errors.As(err, &locked):
-		w.Header().Set("Retry-After", strconv.Itoa(int(max(time.Until(locked.Until), time.Second)/time.Second)))
-		return c, http.StatusTooManyRequests, err.Error()
-	case errors.Is(err, proxy.ErrBusy):
-		w.Header().Set("Retry-After", "2")
-		return c, http.StatusServiceUnavailable, err.Error()
-	case errors.Is(err, proxy.ErrUnnamed):
-		return c, http.StatusForbidden, err.Error()
-	case basic:
-		return c, http.StatusUnauthorized, err.Error()
+	}
+	status, retry := kind.HTTPStatus(err)
+	if retry > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(retry/time.Second)))
+	}
+	switch {
+	case basic || status != http.StatusUnauthorized:
+		return c, status, err.Error()
 	case d.env.Proxy.Mode(d.front, d.env.Sessions) != proxy.SessionsOff: // nobody yet
 		return c, 0, ""
 	}
-	return c, http.StatusUnauthorized, ""
-}
-
-// keyOf returns the key of a caller with these credentials.
-func (d *door) keyOf(c *Caller, credentials ...string) [32]byte {
-	mac := hmac.New(sha256.New, d.key[:])
-	for _, part := range slices.Concat([]string{c.Opening.Addr.String()}, credentials, c.Opening.Names) {
-		_ = binary.Write(mac, binary.BigEndian, uint64(len(part)))
-		mac.Write([]byte(part))
-	}
-	return [32]byte(mac.Sum(nil))
+	return c, status, ""
 }

@@ -15,10 +15,10 @@ func Describe(edition uacsta.Edition, address string) []byte {
 	d.types(eventingSchemas + d.ownSchema())
 	d.message(faultMessage, "fault", "csta:"+uacsta.NameCSTAErrorCode)
 	d.message("SessionHeader", "session", "own:Session")
-	known := messages(edition, func(string) bool { return true })
+	known, requests := uacsta.MessagesOf(edition), Requests(edition)
 	for _, group := range groups {
 		p := portType{name: group.port}
-		for _, name := range Requests(edition) {
+		for _, name := range requests {
 			if uacsta.ServiceOf(name).Group() != group.name {
 				continue
 			}

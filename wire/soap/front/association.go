@@ -54,7 +54,7 @@ func (x *exchange) newAssociation(implied bool) *association {
 	}
 	session, err := s.cfg.Proxy.Open(x.caller.Opening, a)
 	if err != nil { // the core has logged it
-		a.forget()
+		a.forget(false)
 		x.refuse(uacsta.Security, uacsta.Generic)
 		return nil
 	}
@@ -220,14 +220,8 @@ func (a *association) exit() {
 
 // unused ends an association that nobody has used for long.
 func (a *association) unused() {
-	a.mu.Lock()
-	used := a.users > 0 || a.gone
-	a.gone = a.gone || !used
-	a.mu.Unlock()
-	if !used {
-		a.remove()
-		a.session.Close(nil)
-		a.ended("SourceCanceling", "the client has sent no request for long")
+	if a.forget(true) {
+		a.end("SourceCanceling", "the client has sent no request for long")
 	}
 }
 
@@ -295,15 +289,19 @@ func (a *association) put(m *uacsta.Message) {
 
 // Closed implements proxy.Client.
 func (a *association) Closed(error) {
-	a.forget()
+	a.forget(false)
 	a.ended("SourceCanceling", "the proxy has closed the session")
 }
 
 // leave ends the association and its session of the core.
 func (a *association) leave(status, why string) {
-	if !a.forget() {
-		return
+	if a.forget(false) {
+		a.end(status, why)
 	}
+}
+
+// end ends the session of the core, and what waits for events of it.
+func (a *association) end(status, why string) {
 	a.mu.Lock()
 	session := a.session
 	a.mu.Unlock()
@@ -313,18 +311,19 @@ func (a *association) leave(status, why string) {
 	a.ended(status, why)
 }
 
-// forget takes the association out of the tables, and reports whether it was there.
-func (a *association) forget() bool {
+// forget takes the association out of the tables, and reports whether it was there. One that is used stays if it must be
+// unused.
+func (a *association) forget(unused bool) bool {
 	a.mu.Lock()
-	gone := a.gone
+	if a.gone || unused && a.users > 0 {
+		a.mu.Unlock()
+		return false
+	}
 	a.gone = true
 	if a.idle != nil {
 		a.idle.Stop()
 	}
 	a.mu.Unlock()
-	if gone {
-		return false
-	}
 	a.remove()
 	return true
 }

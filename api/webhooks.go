@@ -94,7 +94,7 @@ func (w *webhooks) wantAll(list []webhook.Status) {
 					w.events.log.Error("could not record the events of a webhook", "hook", h.Name, "owner", h.Owner, "err", err)
 					w.NoRoom(h.Owner, h.Name, true)
 				}
-				return !w.has(h.Owner, h.Name)
+				return !w.Has(h.Owner, h.Name)
 			}
 			return true
 		})
@@ -126,15 +126,11 @@ func (w *webhooks) want(ctx context.Context, h *webhook.Hook) (release func(), e
 // keep keeps what releases the devices of a hook, unless it has been removed meanwhile, or added anew. Callers hold mu.
 func (w *webhooks) keep(h *webhook.Hook, release func()) {
 	key := [2]string{h.Owner, h.Name}
-	if w.wants[key] != nil || !w.has(h.Owner, h.Name) {
+	if w.wants[key] != nil || !w.Has(h.Owner, h.Name) {
 		release()
 		return
 	}
 	w.wants[key] = release
-}
-
-func (w *webhooks) has(owner, hook string) bool {
-	return slices.ContainsFunc(w.List(owner), func(h webhook.Status) bool { return h.Name == hook })
 }
 
 // add adds a hook of a client, if there is room for the events of its devices.
@@ -169,7 +165,7 @@ func (w *webhooks) remove(owner, hook string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key := [2]string{owner, hook}
-	if release := w.wants[key]; release != nil && !w.has(owner, hook) {
+	if release := w.wants[key]; release != nil && !w.Has(owner, hook) {
 		release()
 		delete(w.wants, key)
 	}

@@ -29,16 +29,21 @@ func (s *Sender) NoRoom(owner, name string, none bool) {
 	}
 }
 
+// Has reports whether there is a hook.
+func (s *Sender) Has(owner, name string) bool { return s.find(owner, name) != nil }
+
 // List returns the hooks of an owner, in order of names.
 func (s *Sender) List(owner string) []Status {
-	return slices.DeleteFunc(s.All(), func(h Status) bool { return h.Owner != owner })
+	return s.statuses(slices.DeleteFunc(s.all(), func(d *delivery) bool { return d.target.hook.Owner != owner }))
 }
 
 // All returns all hooks, in order of owners and names.
-func (s *Sender) All() []Status {
-	all := s.all()
-	list := make([]Status, 0, len(all))
-	for _, d := range all {
+func (s *Sender) All() []Status { return s.statuses(s.all()) }
+
+// statuses returns how hooks are doing, in order of owners and names.
+func (s *Sender) statuses(hooks []*delivery) []Status {
+	list := make([]Status, 0, len(hooks))
+	for _, d := range hooks {
 		c := d.counts
 		status := Status{
 			Hook: d.target.hook.shown(), Delivered: c.delivered.Load(), Failed: c.failed.Load(), Retried: c.retried.Load(), Dead: c.dead.Load(),

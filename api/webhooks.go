@@ -135,10 +135,8 @@ func (w *webhooks) keep(h *webhook.Hook, release func()) {
 
 // add adds a hook of a client, if there is room for the events of its devices.
 func (w *webhooks) add(ctx context.Context, h webhook.Hook) (webhook.Hook, error) {
-	var faults webhook.Faults
-	h.Check(func(key, text string) { faults = append(faults, webhook.Fault{Key: key, Text: text}) })
-	if faults != nil {
-		return webhook.Hook{}, faults
+	if err := h.Usable(); err != nil {
+		return webhook.Hook{}, err
 	}
 	release, err := w.want(ctx, &h)
 	if err != nil {

@@ -25,7 +25,7 @@ func TestCheck(t *testing.T) {
 		Name: "crm", URL: "https://crm.example:8443/hook?x=1", Devices: []string{"10?", "200-299"}, Types: []string{"delivered"}, Format: Template,
 		Template: `{"n":{{json .caller}}}`, ContentType: "application/json; charset=utf-8", Secrets: []string{secret, secret},
 	}
-	if err := check(&whole); err != nil {
+	if err := whole.Usable(); err != nil {
 		t.Error(err)
 	}
 	for _, good := range []func(*Hook){
@@ -42,7 +42,7 @@ func TestCheck(t *testing.T) {
 	} {
 		h := whole.clone()
 		good(&h)
-		if err := check(&h); err != nil {
+		if err := h.Usable(); err != nil {
 			t.Errorf("%+v: %v", h, err)
 		}
 	}
@@ -95,7 +95,7 @@ func TestCheck(t *testing.T) {
 	} {
 		h := whole.clone()
 		bad.change(&h)
-		faults, _ := check(&h).(Faults) //nolint:errorlint // nothing wraps it
+		faults, _ := h.Usable().(Faults) //nolint:errorlint // nothing wraps it
 		if !slices.ContainsFunc(faults, func(f Fault) bool { return f.Key == bad.key }) {
 			t.Errorf("%d: no fault of %q: %v", i, bad.key, faults)
 		}

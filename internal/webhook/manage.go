@@ -17,7 +17,7 @@ func (s *Sender) Set(hooks []Hook) error {
 	var faults []error
 	for i := range hooks {
 		h := &hooks[i]
-		if err := check(h); err != nil {
+		if err := h.Usable(); err != nil {
 			faults = append(faults, fmt.Errorf("hook %q: %w", h.Name, err))
 		}
 		if wanted[h.id()] || h.Owner != "" {
@@ -84,7 +84,7 @@ func (s *Sender) Add(h Hook) (Hook, error) {
 	if h.Owner == "" {
 		return Hook{}, Faults{{"owner", "must be an identity"}}
 	}
-	if err := check(&h); err != nil {
+	if err := h.Usable(); err != nil {
 		return Hook{}, err
 	}
 	s.changes.Lock()

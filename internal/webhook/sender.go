@@ -171,8 +171,8 @@ func (s *Sender) find(owner, name string) *delivery {
 	return s.hooks[id(owner, name)]
 }
 
-// check returns what is wrong with a hook; nil if nothing is.
-func check(h *Hook) error {
+// Usable returns [Faults], what is wrong with the hook; nil if nothing is.
+func (h *Hook) Usable() error {
 	var faults Faults
 	h.Check(func(key, text string) { faults = append(faults, Fault{key, text}) })
 	if faults != nil {

@@ -308,7 +308,7 @@ func TestPrivate(t *testing.T) {
 	defer server.Close()
 	b := sender(t, "")
 	hook := Hook{Name: "crm", URL: strings.Replace(server.URL, "127.0.0.1", "localhost", 1)}
-	if check(&hook) == nil {
+	if hook.Usable() == nil {
 		t.Error("a name of this machine is taken")
 	}
 	err := b.put(&hook) // as a name is that resolves to a private address

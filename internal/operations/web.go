@@ -113,12 +113,7 @@ func (o *Operations) register(r *prometheus.Registry) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "tr87proxy", Name: name, Help: help}, value))
 	}
 	flag := func(name, help string, holds func() bool) {
-		gauge(name, help, func() float64 {
-			if holds() {
-				return 1
-			}
-			return 0
-		})
+		gauge(name, help, func() float64 { return float64(oneIf(holds())) })
 	}
 	counter := func(name, help string, value *atomic.Int64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: name, Help: help}, func() float64 { return float64(value.Load()) }))
@@ -214,11 +209,7 @@ func (l links) Describe(descs chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (l links) Collect(metrics chan<- prometheus.Metric) {
 	for _, link := range l.proxy.Status().Links {
-		up := 0.0
-		if link.Up {
-			up = 1
-		}
-		metrics <- prometheus.MustNewConstMetric(linkUp, prometheus.GaugeValue, up, link.Name)
+		metrics <- prometheus.MustNewConstMetric(linkUp, prometheus.GaugeValue, float64(oneIf(link.Up)), link.Name)
 		metrics <- prometheus.MustNewConstMetric(linkDevices, prometheus.GaugeValue, float64(link.Monitors), link.Name)
 	}
 }

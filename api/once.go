@@ -110,7 +110,8 @@ func (s *Server) once(next http.Handler) http.Handler {
 		defer cancel()
 		defer context.AfterFunc(s.events.ctx, cancel)()
 		next.ServeHTTP(rec, r.WithContext(ctx))
-		kept = s.keys.keep(k, rec)
+		s.keys.keep(k, rec)
+		kept = true
 		rec.write(w)
 	})
 }
@@ -183,10 +184,10 @@ const noStore = "no-store"
 
 // keep stores a response. One that says that nothing was tried is not kept: the request may be repeated. Nor is one with a
 // secret: the request that it belongs to finds by itself that it is a repetition.
-func (t *keys) keep(k key, r *recorder) bool {
+func (t *keys) keep(k key, r *recorder) {
 	if r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable || r.header.Get("Cache-Control") == noStore {
 		t.release(k)
-		return true
+		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -199,7 +200,6 @@ func (t *keys) keep(k key, r *recorder) bool {
 			t.drop(k.who, of.octets > shareOctets)
 		}
 	}
-	return true
 }
 
 func (t *keys) release(k key) {

@@ -62,12 +62,11 @@ func (s *Server) outlook(ctx context.Context, c *client, req *uacsta.Message) Ou
 	}
 	var refusal *uacsta.Error
 	if errors.As(look.Refusal, &refusal) {
-		out.CSTA = &Refusal{string(refusal.Category), refusal.Value}
 		p := ofCSTA(refusal)
 		if p.Status == http.StatusForbidden {
 			c.forbidden(p, req)
 		}
-		out.Detail = p.Detail
+		out.Detail, out.CSTA = p.Detail, p.CSTA
 	}
 	if out.Allowed {
 		s.foresee(ctx, c, req, &out)

@@ -168,12 +168,10 @@ var statuses = map[string]int{
 
 // ofCSTA returns the problem for an error of CSTA.
 func ofCSTA(e *uacsta.Error) *Problem {
-	status := statuses[e.Value]
+	status, detail := statuses[e.Value], words(e)
 	switch {
 	case e.Unsure:
-		p := problem(http.StatusGatewayTimeout, unsure)
-		p.CSTA = &Refusal{Category: string(e.Category), Value: e.Value}
-		return p
+		status, detail = http.StatusGatewayTimeout, unsure
 	case status != 0:
 	case strings.HasPrefix(e.Value, "privilegeViolation"), e.Category == uacsta.Security:
 		status = http.StatusForbidden
@@ -186,7 +184,7 @@ func ofCSTA(e *uacsta.Error) *Problem {
 	default:
 		status = http.StatusUnprocessableEntity
 	}
-	p := problem(status, "%s", words(e))
+	p := problem(status, "%s", detail)
 	p.CSTA = &Refusal{Category: string(e.Category), Value: e.Value}
 	switch status {
 	case http.StatusTooManyRequests:

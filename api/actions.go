@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -41,11 +42,9 @@ func (a *action) path() string {
 // members returns what a body may have, apart from attributes: the short members, then those of CSTA that the path and the
 // short ones do not give.
 func (a *action) members() []string {
-	var short, long []string
-	for name, member := range map[string]string{"to": a.to, "by": a.by, "with": a.other} {
-		if member != "" {
-			short = append(short, name)
-		}
+	short := slices.Collect(maps.Keys(a.shorts()))
+	if a.other != "" {
+		short = append(short, "with")
 	}
 	if a.service == uacsta.NameMakeCall {
 		short = append(short, "prompt")
@@ -55,6 +54,7 @@ func (a *action) members() []string {
 		short = append(short, "correlator")
 	}
 	slices.Sort(short)
+	var long []string
 	for name := range properties {
 		if !strings.HasPrefix(name, "@") && name != "otherElements" && name != a.object && (a.other == "" || name != "heldCall" && name != "activeCall") {
 			long = append(long, name)
@@ -62,6 +62,13 @@ func (a *action) members() []string {
 	}
 	slices.Sort(long)
 	return append(short, long...)
+}
+
+// shorts returns the short members that a body may have in place of one of CSTA, and that.
+func (a *action) shorts() map[string]string {
+	members := map[string]string{"to": a.to, "by": a.by}
+	maps.DeleteFunc(members, func(_, member string) bool { return member == "" })
+	return members
 }
 
 // shortNames are the last parts of paths that are not the service's own name.

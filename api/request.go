@@ -33,8 +33,8 @@ func (s *Server) request(ctx context.Context, c *client, a *action, in *actionIn
 	if err := a.known(fields); err != nil {
 		return nil, err
 	}
-	for short, member := range map[string]string{"to": a.to, "by": a.by} {
-		if value, ok := fields[short]; ok && member != "" {
+	for short, member := range a.shorts() {
+		if value, ok := fields[short]; ok {
 			if string(value) == `""` {
 				return nil, problem(http.StatusUnprocessableEntity, "%s is empty", a.short(member))
 			}
@@ -84,9 +84,9 @@ func (s *Server) request(ctx context.Context, c *client, a *action, in *actionIn
 // short names the members in a text about the action's request as its body may have them.
 func (a *action) short(detail string) string {
 	detail = strings.ReplaceAll(detail, a.service+".", "")
-	for short, member := range map[string]string{"to": a.to, "by": a.by} {
+	for short, member := range a.shorts() {
 		before, after, found := strings.Cut(detail, member)
-		if member != "" && found && (before == "" || strings.HasSuffix(before, ": ")) && strings.IndexAny(after, " :[") <= 0 {
+		if found && (before == "" || strings.HasSuffix(before, ": ")) && strings.IndexAny(after, " :[") <= 0 {
 			detail = before + short + " (" + member + ")" + after
 		}
 	}

@@ -71,7 +71,7 @@ func (a *action) example() map[string]any {
 	var message map[string]map[string]any
 	_ = json.Unmarshal(document, &message)
 	fields := message[a.service]
-	for short, member := range map[string]string{"to": a.to, "by": a.by} {
+	for short, member := range a.shorts() {
 		value, given := fields[member]
 		if list, many := value.([]any); many && short == "to" && len(list) == 1 {
 			value = list[0]

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -153,18 +152,9 @@ func TestPagesWhileDevicesChange(t *testing.T) {
 	next := ""
 	page := func(want string) {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, o.http.URL+"/v1/devices?limit=1&page="+url.QueryEscape(next), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
 		var list DeviceList
-		if err := json.NewDecoder(res.Body).Decode(&list); err != nil || len(list.Devices) != 1 || list.Devices[0].Device != want {
-			t.Fatalf("after %q: %d %+v %v, want %s", next, res.StatusCode, list, err, want)
+		if status, text := o.get("/v1/devices?limit=1&page="+url.QueryEscape(next), &list); status != http.StatusOK || len(list.Devices) != 1 || list.Devices[0].Device != want {
+			t.Fatalf("after %q: %d %s, want %s", next, status, text, want)
 		}
 		next = list.Next
 	}

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -39,13 +38,9 @@ func (o *office) send(ctx context.Context, method, path, kind, body string, head
 // callsAt are the calls of a device, as the core knows them.
 func (o *office) callsAt(device string) []string {
 	o.Helper()
-	r := httptest.NewRequestWithContext(o.Context(), http.MethodGet, "/v1/devices/"+device+"/calls", nil)
-	r.RemoteAddr, r.Host = "127.0.0.1:40000", "localhost"
-	w := httptest.NewRecorder()
-	o.server.ServeHTTP(w, r)
 	var list CallList
-	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || w.Code != http.StatusOK {
-		o.Fatalf("%d %s", w.Code, w.Body)
+	if status, text := o.get("/v1/devices/"+device+"/calls", &list); status != http.StatusOK {
+		o.Fatalf("%d %s", status, text)
 	}
 	var ids []string
 	for _, c := range list.Calls {

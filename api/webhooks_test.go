@@ -23,20 +23,9 @@ func somePatterns(n int) (list []string) {
 
 func (o *office) hook(method, path, body string) (status int, h WebhookStatus, text string) {
 	o.Helper()
-	req, err := http.NewRequestWithContext(o.Context(), method, o.http.URL+"/v1/webhooks"+path, strings.NewReader(body))
-	if err != nil {
-		o.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	res, err := o.http.Client().Do(req)
-	if err != nil {
-		o.Fatal(err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	var raw json.RawMessage
-	_ = json.NewDecoder(res.Body).Decode(&raw) // 204 has none
-	_ = json.Unmarshal(raw, &h)
-	return res.StatusCode, h, string(raw)
+	w := o.send(o.Context(), method, "/v1/webhooks"+path, typeJSON, body)
+	_ = json.Unmarshal(w.Body.Bytes(), &h) // 204 has none
+	return w.Code, h, w.Body.String()
 }
 
 // A webhook for whose events there is no room is refused, and takes no room. One that finds none after a restart says so,

@@ -119,18 +119,17 @@ func TestSpellingOfCalls(t *testing.T) {
 	if w := o.post(t.Context(), placing, typeJSON, `{"to":"101"}`); w.Code != http.StatusCreated {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
-	w := o.send(t.Context(), http.MethodGet, "/v1/devices/tel:101/calls", "", "")
 	var list CallList
-	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || len(list.Calls) != 1 {
-		t.Fatalf("%d %s", w.Code, w.Body)
+	status, text := o.get("/v1/devices/tel:101/calls", &list)
+	if status != http.StatusOK || len(list.Calls) != 1 {
+		t.Fatalf("%d %s", status, text)
 	}
 	if c := list.Calls[0]; c.Device != "tel:101" || c.Called != "tel:101" || c.Caller != "100" || !slices.ContainsFunc(c.Parties, func(p Party) bool { return p.Number == "tel:101" }) {
-		t.Errorf("%s", w.Body)
+		t.Error(text)
 	}
-	w = o.send(t.Context(), http.MethodGet, "/v1/devices?filter=tel:101", "", "")
 	var devices DeviceList
-	if err := json.Unmarshal(w.Body.Bytes(), &devices); err != nil || len(devices.Devices) != 1 || devices.Devices[0].Device != "101" {
-		t.Errorf("%d %s", w.Code, w.Body)
+	if status, text = o.get("/v1/devices?filter=tel:101", &devices); status != http.StatusOK || len(devices.Devices) != 1 || devices.Devices[0].Device != "101" {
+		t.Errorf("%d %s", status, text)
 	}
 }
 

@@ -30,8 +30,8 @@ func CompileDevices(patterns []string) *Devices {
 
 func (d *Devices) add(pattern string) {
 	if isExpression(pattern) {
-		if compiled, err := regexp.Compile("^(?i:" + pattern[1:len(pattern)-1] + ")$"); err == nil {
-			d.other = append(d.other, compiled.MatchString)
+		if whole, err := expression(pattern); err == nil {
+			d.other = append(d.other, whole.MatchString)
 		}
 		return
 	}
@@ -88,6 +88,11 @@ func isExpression(pattern string) bool {
 	return len(pattern) > 2 && pattern[0] == '/' && pattern[len(pattern)-1] == '/'
 }
 
+// expression compiles a pattern that is a regular expression, for the whole device.
+func expression(pattern string) (*regexp.Regexp, error) {
+	return regexp.Compile("^(?i:" + pattern[1:len(pattern)-1] + ")$")
+}
+
 // bounds returns the ends of a range.
 func bounds(pattern string) (low, high string, ok bool) {
 	low, high, _ = strings.Cut(pattern, "-")
@@ -102,7 +107,7 @@ func allDigits(s string) bool {
 // ValidDevices reports whether pattern is a valid pattern of devices.
 func ValidDevices(pattern string) bool {
 	if isExpression(pattern) {
-		_, err := regexp.Compile("^(?i:" + pattern[1:len(pattern)-1] + ")$")
+		_, err := expression(pattern)
 		return err == nil
 	}
 	if low, high, ok := bounds(pattern); ok {

@@ -62,10 +62,8 @@ func (r Raw) Attribute(namespace, name string) (string, bool) {
 // Children returns the elements in the element.
 func (r Raw) Children() []Raw {
 	var children []Raw
-	for _, t := range r.element.Child {
-		if e, ok := t.(*etree.Element); ok {
-			children = append(children, Raw{e})
-		}
+	for _, e := range r.element.ChildElements() {
+		children = append(children, Raw{e})
 	}
 	return children
 }

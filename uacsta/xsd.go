@@ -3,7 +3,6 @@ package uacsta
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,7 +17,7 @@ func Schema(edition Edition) []byte {
 
 // SessionSchema returns an XML schema of the messages of application sessions (ECMA-354).
 func SessionSchema() []byte {
-	return schemaOf(Edition6, NamespaceApplSession, slices.DeleteFunc(slices.Sorted(maps.Keys(messageTypes)), func(name string) bool { return !isSessionService(name) }))
+	return schemaOf(Edition6, NamespaceApplSession, slices.DeleteFunc(Names(), func(name string) bool { return !isSessionService(name) }))
 }
 
 // schemaOf returns the schema of messages.
@@ -45,7 +44,7 @@ func schemaOf(edition Edition, namespace string, names []string) []byte {
 // MessagesOf returns the names of the messages that an edition has, without those of application sessions.
 func MessagesOf(edition Edition) []string {
 	names := []string{NameCSTAErrorCode}
-	for _, name := range slices.Sorted(maps.Keys(messageTypes)) {
+	for _, name := range Names() {
 		if messageTypes[name].since <= edition.Written() && !isSessionService(name) {
 			names = append(names, name)
 		}

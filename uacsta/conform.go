@@ -48,11 +48,8 @@ func (c conformer) structure(e *etree.Element, t reflect.Type) {
 		f := &plan[i]
 		if found := child(e, f.nameIn(Edition(c))); found != nil {
 			at = found.Index() + 1
-		} else if f.required && f.in(Edition(c)) {
-			if value := supplied(t.Field(f.index).Type, f.nameIn(Edition(c))); value != nil {
-				e.InsertChildAt(at, value)
-				at++
-			}
+		} else {
+			at = f.supply(e, at, t.Field(f.index).Type, Edition(c))
 		}
 	}
 }

@@ -55,16 +55,10 @@ func convertStruct(e *etree.Element, t reflect.Type, to Edition) {
 	for i := range plan {
 		f := &plan[i]
 		typ := t.Field(f.index).Type
-		found := convertChildren(e, f, typ, to)
-		switch {
-		case found >= 0:
+		if found := convertChildren(e, f, typ, to); found >= 0 {
 			at = found + 1
-		case f.required && f.in(to):
-			if value := supplied(typ, f.nameIn(to)); value != nil {
-				value.Space = e.Space
-				e.InsertChildAt(at, value)
-				at++
-			}
+		} else {
+			at = f.supply(e, at, typ, to)
 		}
 	}
 }
@@ -238,6 +232,20 @@ func convertCapabilities(e *etree.Element, to Edition) {
 			list(c, table.lists[name.name])
 		}
 	}
+}
+
+// supply adds the missing child of a mandatory field at an index, if a value is known. It returns the index behind it.
+func (f *fieldPlan) supply(e *etree.Element, at int, typ reflect.Type, edition Edition) int {
+	if !f.required || !f.in(edition) {
+		return at
+	}
+	value := supplied(typ, f.nameIn(edition))
+	if value == nil {
+		return at
+	}
+	value.Space = e.Space
+	e.InsertChildAt(at, value)
+	return at + 1
 }
 
 // supplied makes a mandatory child of which nothing is known. It returns nil if there is no truthful

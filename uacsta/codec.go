@@ -51,6 +51,22 @@ func (f *fieldPlan) nameIn(edition Edition) string {
 	return f.name
 }
 
+// itemIn returns the name of the items in the element in the edition, or "" if it holds none.
+func (f *fieldPlan) itemIn(edition Edition) string {
+	if f.destinations && edition >= Edition6 {
+		return "device"
+	}
+	return f.item
+}
+
+// itemOf returns the type of a field's items, or that of the field itself.
+func itemOf(t reflect.Type) reflect.Type {
+	if t.Kind() == reflect.Slice && t != reflect.TypeFor[Capabilities]() {
+		return t.Elem()
+	}
+	return t
+}
+
 type elementEncoder interface{ encode(*etree.Element) }
 
 type editionEncoder interface {

@@ -65,13 +65,8 @@ func (conformer) only(e *etree.Element, names ...string) {
 
 // field conforms the element of a field, and reports whether it can stay.
 func (c conformer) field(e *etree.Element, t reflect.Type, f fieldPlan) bool {
-	if t.Kind() == reflect.Slice && t != reflect.TypeFor[Capabilities]() {
-		t = t.Elem()
-	}
-	item := f.item
-	if f.destinations && Edition(c) >= Edition6 {
-		item = "device"
-	}
+	t = itemOf(t)
+	item := f.itemIn(Edition(c))
 	if item == "" {
 		return c.value(e, t)
 	}

@@ -65,7 +65,7 @@ func convertStruct(e *etree.Element, t reflect.Type, to Edition) {
 
 // convertChildren converts the children of a field. It returns the index of the last of them, or -1.
 func convertChildren(e *etree.Element, f *fieldPlan, typ reflect.Type, to Edition) int {
-	if typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice && typ != reflect.TypeFor[Capabilities]() {
+	if typ = itemOf(typ); typ.Kind() == reflect.Pointer {
 		typ = typ.Elem()
 	}
 	last := -1

@@ -168,9 +168,7 @@ func (c compiler) of(t reflect.Type) *grammar {
 
 func (c compiler) member(t reflect.Type, f fieldPlan) member {
 	m := member{name: f.name, earlier: f.earlier, repeats: f.items, optional: !f.required}
-	if t.Kind() == reflect.Slice && written[t] == nil {
-		t = t.Elem()
-	}
+	t = itemOf(t)
 	switch {
 	case f.destinations:
 		m.content = destination

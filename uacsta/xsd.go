@@ -199,17 +199,14 @@ func (s *schemaWriter) field(b *strings.Builder, t reflect.Type, f fieldPlan) {
 	if !f.required && !f.choice {
 		few = ` minOccurs="0"`
 	}
-	if t.Kind() == reflect.Slice && t != reflect.TypeFor[Capabilities]() {
-		t = t.Elem()
-	}
+	t = itemOf(t)
+	item := f.itemIn(s.edition)
 	const many = ` minOccurs="0" maxOccurs="unbounded"`
 	switch {
 	case t == reflect.TypeFor[Capabilities]():
 		fmt.Fprintf(b, `<xs:element name="%s" type="%s"%s/>`, name, s.capabilities(name), few)
-	case f.destinations && s.edition >= Edition6:
-		s.list(b, name, few, "device", s.typeOf(t))
-	case f.item != "":
-		s.list(b, name, few, f.item, s.typeOf(t))
+	case item != "":
+		s.list(b, name, few, item, s.typeOf(t))
 	case f.items:
 		fmt.Fprintf(b, `<xs:element name="%s" type="%s"%s/>`, name, s.typeOf(t), many)
 	default:

@@ -14,11 +14,10 @@ import (
 func (s *Server) Outside(r *sip.Request) {
 	defer share.Survive(s.cfg.Log, "handling a request outside a dialog", func(error) { r.Respond(sip.Answer{Code: 500}) })
 	peer := r.Peer()
-	trusts := func() bool { return s.cfg.Trusts != nil && s.cfg.Trusts(peer.Addr.Addr(), peer.Names) }
 	who := s.cfg.Anybody
 	switch {
 	case who.Name != "":
-	case !addressValidated(peer), !trusts():
+	case !addressValidated(peer), !s.trusts(peer):
 		s.cfg.Proxy.Refused("sip", peer.String(), policy.IdentityOf(r.From().URI), "a request outside a dialog, and the peer is not trusted or comes over UDP")
 		s.warn("request outside a dialog refused: peer not trusted, or over UDP", "", peer)
 		r.Respond(sip.Answer{Code: 403})

@@ -192,8 +192,8 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 	switch {
 	case s.cfg.Anybody.Name != "":
 		return s.cfg.Anybody, nil, true
-	case s.cfg.Trusts != nil && s.cfg.Trusts(peer.Addr.Addr(), peer.Names):
-		still = func() bool { return s.cfg.Trusts(peer.Addr.Addr(), peer.Names) }
+	case s.trusts(peer):
+		still = func() bool { return s.trusts(peer) }
 		return policy.Identity{Name: policy.IdentityOf(assertedBy(in.Request)), How: "trusted-peer"}, still, true
 	case s.cfg.Digest != nil:
 		seal := s.cfg.Digest.Seal(in.Request)
@@ -228,6 +228,11 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 	}
 	in.Reject(sip.Answer{Code: 403})
 	return policy.Identity{}, nil, false
+}
+
+// trusts reports whether to believe the identity that a peer asserts.
+func (s *Server) trusts(peer sip.Peer) bool {
+	return s.cfg.Trusts != nil && s.cfg.Trusts(peer.Addr.Addr(), peer.Names)
 }
 
 // assertedBy returns the user that a trusted peer asserts: P-Asserted-Identity (RFC 3325),

@@ -42,7 +42,7 @@ func (s *Switch) makeCall(req *uacsta.MakeCall) (any, error) {
 	switch {
 	case d == nil:
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallingDeviceID)
-	case !d.station() && !d.supports(uacsta.NameMakeCall): // only the network makes calls from a real trunk
+	case !d.station() && !d.supports(uacsta.NameMakeCall): // such as a real trunk: only the network makes calls from it
 		return nil, errNoCallingPhone
 	case req.CalledDirectoryNumber.ID == "":
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID)

@@ -24,6 +24,11 @@ const (
 	Unspecified                    Category = "unspecified"      // has no value
 )
 
+var categories = []Category{
+	Operation, Security, StateIncompatibility, SystemResourceAvailability, SubscribedResourceAvailability, PerformanceManagement,
+	PrivateDataError, PrivateErrorCode, Unspecified,
+}
+
 // spelledSystemResourceAvailability is the correct spelling, which some peers use.
 const spelledSystemResourceAvailability Category = "systemResourceAvailability"
 

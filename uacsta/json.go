@@ -295,11 +295,11 @@ func (w *jsonWriter) attributes(attrs []etree.Attr) {
 // refusalForm is the form of an error value.
 var refusalForm = func() *grammar {
 	g := &grammar{shape: shapeStruct, open: true}
-	for _, c := range []Category{
-		Operation, Security, StateIncompatibility, SystemResourceAvailability, spelledSystemResourceAvailability,
-		SubscribedResourceAvailability, PerformanceManagement, PrivateDataError, PrivateErrorCode, Unspecified,
-	} {
+	for _, c := range categories {
 		g.members = append(g.members, member{name: string(c), content: plainText})
+		if c == SystemResourceAvailability {
+			g.members = append(g.members, member{name: string(spelledSystemResourceAvailability), content: plainText})
+		}
 	}
 	g.members = append(g.members, member{name: extensionsName, content: extensions})
 	return g

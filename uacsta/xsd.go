@@ -254,7 +254,7 @@ func (s *schemaWriter) capabilities(element string) string {
 // refusal writes the type of error values. Links pass on values that no edition has, so they are any text.
 func (s *schemaWriter) refusal() {
 	var b strings.Builder
-	for _, category := range []Category{Operation, Security, StateIncompatibility, SystemResourceAvailability, SubscribedResourceAvailability, PerformanceManagement, PrivateDataError, PrivateErrorCode, Unspecified} {
+	for _, category := range categories {
 		fmt.Fprintf(&b, `<xs:element name="%s" type="xs:string"/>`, category)
 	}
 	s.complex(NameCSTAErrorCode, `<xs:sequence><xs:choice>`+b.String()+`</xs:choice></xs:sequence>`)

@@ -61,8 +61,9 @@ func (r Raw) Attribute(namespace, name string) (string, bool) {
 
 // Children returns the elements in the element.
 func (r Raw) Children() []Raw {
-	var children []Raw
-	for _, e := range r.element.ChildElements() {
+	elements := r.element.ChildElements()
+	children := make([]Raw, 0, len(elements))
+	for _, e := range elements {
 		children = append(children, Raw{e})
 	}
 	return children

@@ -184,8 +184,12 @@ func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patien
 	}, func(l net.Listener) net.Listener { return bound(l, bounds) })
 }
 
+// maxHead is how many octets the head of an HTTP request may have, and some thousand more. The map that it becomes takes about
+// twenty times as many, and anybody can send one.
+const maxHead = 16 << 10
+
 func newHTTPServer(log *slog.Logger, handler http.Handler) *http.Server {
-	return &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: errorLog(log)}
+	return &http.Server{Handler: handler, MaxHeaderBytes: maxHead, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: errorLog(log)}
 }
 
 type leavingKey struct{}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/share"
@@ -32,9 +33,13 @@ func NewWeb(log *slog.Logger, handler http.Handler) *Web {
 		}
 		handler.ServeHTTP(rw, r)
 	}))
-	w.server.MaxHeaderBytes = 16 << 10
 	w.server.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
 		return context.WithValue(ctx, guestKey{}, nc.(*visit).guest)
+	}
+	w.server.ConnState = func(nc net.Conn, state http.ConnState) {
+		if state == http.StateIdle || state == http.StateHijacked {
+			nc.(*visit).answered(state == http.StateHijacked)
+		}
 	}
 	w.group.Go(func() {
 		defer share.Survive(log, "HTTP", nil)
@@ -91,13 +96,34 @@ func (w *Web) Close() error {
 // Addr implements net.Listener.
 func (*Web) Addr() net.Addr { return &net.TCPAddr{} }
 
-// visit is a connection that says when it is closed.
+// requestCost is how many octets of memory a request takes for each of its own, until it is answered.
+const requestCost = 20
+
+// visit is a connection that says when it is closed. What is read from a stranger counts as memory of its guest.
 type visit struct {
 	net.Conn
 
-	guest  *gate.Guest
-	once   sync.Once
-	closed chan struct{}
+	guest    *gate.Guest
+	once     sync.Once
+	closed   chan struct{}
+	taken    atomic.Int64 // octets counted for the request that is being read or answered
+	hijacked atomic.Bool  // who reads it now counts by himself
+}
+
+// Read implements net.Conn.
+func (v *visit) Read(p []byte) (int, error) {
+	n, err := v.Conn.Read(p)
+	if n > 0 && !v.hijacked.Load() {
+		v.taken.Add(int64(n))
+		v.guest.Take(requestCost * n)
+	}
+	return n, err
+}
+
+// answered returns the memory of a request.
+func (v *visit) answered(hijacked bool) {
+	v.hijacked.Store(hijacked)
+	v.guest.Give(requestCost * int(v.taken.Swap(0)))
 }
 
 // Close implements net.Conn.

@@ -59,7 +59,7 @@ type Reloads struct {
 func (o *Operations) Run(ctx context.Context, l net.Listener) error { return run(ctx, l, o.handler()) }
 
 func run(ctx context.Context, l net.Listener, handler http.Handler) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
+	server := &http.Server{Handler: handler, MaxHeaderBytes: 16 << 10, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
 	var group sync.WaitGroup
 	group.Go(func() {
 		<-ctx.Done()

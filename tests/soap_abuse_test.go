@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -203,6 +205,60 @@ func TestSOAPLocks(t *testing.T) {
 	}
 	if out := r.out.String(); strings.Contains(out, "guess") || strings.Contains(out, soapPassword) {
 		t.Error("a password is in the log")
+	}
+	r.stop()
+}
+
+// Who names the session of another client is refused, and so is a request that can be read in two ways, and the audit file says
+// so.
+func TestSOAPAudit(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "accounts")
+	account(t, file, "crm", soapPassword)
+	account(t, file, "other", soapPassword)
+	r := serve(t, fmt.Sprintf(`application-sessions: {xml: optional, accounts: %s}
+audit: {file: %s}
+grants: [{who: "*", control: ["*"], dial: ["*"]}]
+`, file, filepath.Join(dir, "audit.log")))
+	ask := func(who, header, body string) (int, string) {
+		t.Helper()
+		credentials := []string{"Content-Type", "text/xml"}
+		if who != "" {
+			credentials = append(credentials, "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(who+":"+soapPassword)))
+		}
+		status, _, text := overHTTP(t, http.DefaultClient, "POST", fmt.Sprintf("http://127.0.0.1:%d/csta/ed3", r.xmlPort), `<s:Envelope xmlns:s="`+soap11+`"><s:Header>`+header+`</s:Header><s:Body>`+body+`</s:Body></s:Envelope>`, credentials...)
+		return status, text
+	}
+	_, started := ask("crm", "", uacsta.Encode(uacsta.StartApplicationSession{ApplicationInfo: uacsta.ApplicationInfo{ApplicationID: "x"}, RequestedProtocolVersions: []string{uacsta.NamespaceED3}}, uacsta.Edition3).String())
+	id := regexp.MustCompile("<sessionID>(.*?)<").FindStringSubmatch(started)
+	if id == nil {
+		t.Fatal(started)
+	}
+	session := `<o:Session xmlns:o="urn:tr87proxy:csta-soap"><o:sessionID>` + id[1] + `</o:sessionID></o:Session>`
+	const call = `<MakeCall xmlns="` + uacsta.NamespaceED3 + `"><callingDevice>1000</callingDevice><calledDirectoryNumber>1001</calledDirectoryNumber></MakeCall>`
+	if status, text := ask("other", session, call); status != 500 || !strings.Contains(text, "security/generic") {
+		t.Errorf("%d %s", status, text)
+	}
+	if status, _ := ask("", session, call); status != 401 {
+		t.Errorf("a stranger: %d", status)
+	}
+	if status, text := ask("crm", session, strings.Replace(call, "<callingDevice>", "<callingDevice>1002</callingDevice><callingDevice>", 1)); status != 500 || !strings.Contains(text, "callingDevice is there twice") {
+		t.Errorf("%d %s", status, text)
+	}
+	const foreign = `"reason":"the request names a session of another client"`
+	for file, want := range map[string][]string{
+		"audit.log": {`"who":"crm"`, `"service":"MakeCall","reason":"operation/invalidParameterValue (callingDevice is there twice)"`}, "audit-strangers.log": {foreign, `"who":"other"`},
+	} {
+		for _, want := range want {
+			waitFor(t, want, func() bool {
+				data, _ := os.ReadFile(filepath.Join(dir, file))
+				return strings.Contains(string(data), want)
+			})
+		}
+	}
+	if out := r.out.String(); !strings.Contains(out, "request refused: it names a session of another client") || strings.Contains(out, id[1]) {
+		t.Error("the log does not say so, or has the session's ID")
 	}
 	r.stop()
 }

@@ -148,8 +148,9 @@ func (e *Envelope) forUs(block uacsta.Raw) bool {
 
 // must reports whether a header block must be understood.
 func (e *Envelope) must(block uacsta.Raw) bool {
-	value, _ := block.Attribute(envelopes[e.Version], "mustUnderstand")
-	return value == "1" || value == "true"
+	value, given := block.Attribute(envelopes[e.Version], "mustUnderstand")
+	value = strings.TrimSpace(value)
+	return given && value != "0" && value != "false"
 }
 
 // block reads a header block, and reports whether it is known.
@@ -166,20 +167,27 @@ func (e *Envelope) block(block uacsta.Raw) (known bool, fault *Fault) {
 		e.wsa = ns
 		return e.addressing(block, text)
 	case (ns == eventing2004 || ns == eventing2011) && block.Name() == "Identifier" && plain:
-		e.ID = text
-		return true, nil
+		return true, e.name(&e.ID, text, "subscriptions")
 	case block.Name() == "sessionID" && plain: // whatever its namespace: clients made from other descriptions
-		e.Session = text
-		return true, nil
+		return true, e.name(&e.Session, text, "sessions")
 	case block.Name() == "Session":
 		for _, c := range block.Children() {
-			if id, plain := c.Text(); c.Name() == "sessionID" && plain && len(id) <= maxName {
-				e.Session = id
+			if id, plain := c.Text(); c.Name() == "sessionID" && plain && len(id) <= maxName && fault == nil {
+				fault = e.name(&e.Session, id, "sessions")
 			}
 		}
-		return true, nil
+		return true, fault
 	}
 	return false, nil
+}
+
+// name notes what header blocks name: only one of a kind.
+func (e *Envelope) name(what *string, id, kind string) *Fault {
+	if *what != "" && *what != id {
+		return e.Fault(Client, "the Header names two "+kind)
+	}
+	*what = id
+	return nil
 }
 
 // addressing reads a header block of WS-Addressing.

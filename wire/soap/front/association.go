@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/soap"
@@ -76,7 +77,7 @@ func (x *exchange) newAssociation(implied bool) *association {
 // share returns whose share of the associations a request takes: that of an identity, or of an address that has none.
 func (x *exchange) share() string {
 	if o := x.caller.Opening; o.Identity.Name == "" {
-		return "address " + o.Addr.String()
+		return "address " + share.Of(o.Addr).String()
 	}
 	return "identity " + x.caller.Opening.Identity.Name
 }
@@ -91,6 +92,11 @@ func (x *exchange) association() *association {
 		s.mu.Unlock()
 		if a != nil && !a.implied && x.owns(a) && a.enter() {
 			return a
+		}
+		if a != nil && !x.owns(a) {
+			o := x.caller.Opening
+			s.cfg.Proxy.Refused(o.Front, o.Peer, o.Identity.Name, "the request names a session of another client")
+			s.log.Warn("request refused: it names a session of another client", "front", name, "identity", o.Identity.String(), "peer", o.Peer)
 		}
 		x.unknown()
 		return nil
@@ -170,7 +176,7 @@ func (x *exchange) start(m *uacsta.Message) {
 			x.fail(x.envelope.Fault(soap.Server, "the proxy has not responded in time"))
 			return
 		}
-		x.respond(a, m, res)
+		x.respond(a, m.Name(), res)
 		return
 	}
 	a.mu.Lock()
@@ -183,7 +189,7 @@ func (x *exchange) start(m *uacsta.Message) {
 	}
 	res.SetText("sessionID", a.id)
 	http.SetCookie(x.w, &http.Cookie{Name: cookie, Value: a.id, Path: "/", HttpOnly: true, Secure: x.r.TLS != nil, SameSite: http.SameSiteStrictMode}) //nolint:gosec // a listener without TLS cannot have secure ones
-	x.respond(a, m, res)
+	x.respond(a, m.Name(), res)
 }
 
 // hasLogin reports whether StartApplicationSession has a name and password.
@@ -234,17 +240,22 @@ type answer struct {
 // do sends a request to the core and waits for the response; nil: it has none. What the request causes is delivered after
 // release has been called: an event must not overtake the response.
 func (a *association) do(ctx context.Context, m *uacsta.Message) (res *uacsta.Message, release func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
-	defer cancel()
 	a.mu.Lock()
 	inner := a.inner
 	a.mu.Unlock()
 	if m.Text("sessionID") == a.id { // Stop and Reset
 		m.SetText("sessionID", inner)
 	}
+	return a.ask(ctx, func(reply func(*uacsta.Message)) { a.session.Request(m, reply) })
+}
+
+// ask is do for what send sends.
+func (a *association) ask(ctx context.Context, send func(reply func(*uacsta.Message))) (res *uacsta.Message, release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
 	answered := make(chan answer)
 	a.order.Lock()
-	a.session.Request(m, func(res *uacsta.Message) {
+	send(func(res *uacsta.Message) {
 		got := answer{res, a.queue.hold()}
 		select {
 		case answered <- got:
@@ -336,7 +347,7 @@ func (a *association) remove() {
 	if s.implicit[a.key] == a {
 		delete(s.implicit, a.key)
 	}
-	s.discount(a.who)
+	less(s.counts, a.who)
 }
 
 // countFor has the association count for another share, that of the identity that has logged in, and reports whether there
@@ -351,16 +362,16 @@ func (a *association) countFor(who string) bool {
 	if s.counts[who] >= maxOfIdentity {
 		return false
 	}
-	s.discount(a.who)
+	less(s.counts, a.who)
 	s.counts[who]++
 	a.who = who
 	return true
 }
 
-// discount takes an association out of a share. The caller holds s.mu.
-func (s *Server) discount(who string) {
-	if s.counts[who]--; s.counts[who] <= 0 {
-		delete(s.counts, who)
+// less takes one out of a share.
+func less(counts map[string]int, who string) {
+	if counts[who]--; counts[who] <= 0 {
+		delete(counts, who)
 	}
 }
 

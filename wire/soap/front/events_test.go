@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 const eventing = "http://schemas.xmlsoap.org/ws/2004/08/eventing"
@@ -301,4 +303,48 @@ func TestPrivateSinks(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "not public") {
 		t.Errorf("%v", err)
 	}
+}
+
+// An identity has its share of subscriptions whose sinks are still being told that they have ended, however many sessions it
+// opens and ends: else one that never answers would take all memory, or the proxy would flood it.
+func TestSinkThatIsNeverTold(t *testing.T) {
+	within(t, func(b *bench) {
+		b.listening(slow)
+		stop := func(id string) string {
+			return `<StopApplicationSession xmlns="` + uacsta.NamespaceApplSession + `"><sessionID>` + id + `</sessionID><sessionEndReason><definedEndReason>normal</definedEndReason></sessionEndReason></StopApplicationSession>`
+		}
+		for range maxOfIdentity {
+			id := found(t, b.must("crm", login("", "")), "<sessionID>(.*?)<")
+			for range maxSubscriptions {
+				b.must("crm", subscribe("", ""), session(id))
+			}
+			b.must("crm", stop(id), session(id))
+		}
+		b.refused("one more", "EventSourceUnableToProcess", "crm", subscribe("", ""))
+		b.must("other", subscribe("", ""))
+		time.Sleep(sinkTime)
+		synctest.Wait()
+		b.must("crm", subscribe("", ""))
+		if b.server.pushing["identity crm"] != 1 {
+			t.Errorf("%v", b.server.pushing)
+		}
+	})
+}
+
+// Sinks that do not answer hold up the end of the server no longer than farewell.
+func TestFarewell(t *testing.T) {
+	within(t, func(b *bench) {
+		b.listening(slow)
+		b.must("crm", subscribe("", ""))
+		b.must("crm", monitor("100"))
+		b.must("crm", disturb("100"))
+		began := time.Now()
+		b.stop()
+		if took := time.Since(began); took != farewell {
+			t.Errorf("it took %v", took)
+		}
+		if len(b.server.pushing) > 0 {
+			t.Errorf("%v", b.server.pushing)
+		}
+	})
 }

@@ -225,6 +225,16 @@ func numbers(text string) string {
 	return strings.Join(list, " ")
 }
 
+// Those that have not logged in share the places of their IPv4 address or IPv6 /64.
+func TestShareOfStrangers(t *testing.T) {
+	share := func(addr string) string {
+		return (&exchange{caller: Caller{Opening: proxy.Opening{Addr: netip.MustParseAddr(addr)}}}).share()
+	}
+	if share("2001:db8::1") != share("2001:db8::2:1") || share("2001:db8::1") == share("2001:db8:0:1::1") || share("10.1.1.1") == share("10.1.1.2") {
+		t.Error("the shares are not those of peers")
+	}
+}
+
 // blocked is a client that does not read until it is let.
 type blocked struct {
 	*httptest.ResponseRecorder

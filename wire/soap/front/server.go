@@ -75,6 +75,7 @@ const (
 	requestTime     = 30 * time.Second // for the response of a switch
 	serveTime       = 2 * time.Minute  // for all of a request, with the reading of the response
 	idleTime        = 5 * time.Minute  // after which a client without application session is forgotten
+	farewell        = 3 * time.Second  // for the sinks when the server closes
 	maxAssociations = 1000
 	maxOfIdentity   = 10
 
@@ -96,16 +97,17 @@ type Server struct {
 	associations map[string]*association                          // by the ID that clients send
 	implicit     map[[32]byte]*association
 	counts       map[string]int // associations of an identity
+	pushing      map[string]int // subscriptions of an identity, until their sinks know that they have ended
 }
 
 // New returns a server. Close ends it.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, log: share.Quiet(cfg.Log), clients: webhook.NewClient, associations: map[string]*association{}, implicit: map[[32]byte]*association{}, counts: map[string]int{}}
+	s := &Server{cfg: cfg, log: share.Quiet(cfg.Log), clients: webhook.NewClient, associations: map[string]*association{}, implicit: map[[32]byte]*association{}, counts: map[string]int{}, pushing: map[string]int{}}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s
 }
 
-// Close ends all associations and subscriptions, and tells sinks so.
+// Close ends all associations and subscriptions, and tells sinks so, as far as they answer within farewell.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -117,8 +119,10 @@ func (s *Server) Close() {
 	for _, a := range all {
 		a.leave("SourceShuttingDown", "the proxy is stopping")
 	}
-	s.end()
+	late := time.AfterFunc(farewell, s.end)
+	defer late.Stop()
 	s.group.Wait()
+	s.end()
 }
 
 // ServeHTTP implements http.Handler.
@@ -250,11 +254,7 @@ func (x *exchange) dispatch() {
 	var u *uacsta.Unclear
 	switch {
 	case errors.As(err, &u):
-		f := x.envelope.Refuse(u.Refusal, x.edition)
-		if u.Refusal.Detail != "" {
-			f.Reason += ": " + u.Refusal.Detail
-		}
-		x.fail(f)
+		x.unclear(u)
 	case err != nil:
 		x.refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 	case m.Name() == uacsta.NameStartApplicationSession:
@@ -279,14 +279,36 @@ func (x *exchange) serve(m *uacsta.Message) {
 		x.fail(x.envelope.Fault(soap.Server, "the switch has not responded in time"))
 		return
 	}
-	x.respond(a, m, res)
+	x.respond(a, m.Name(), res)
 	if res != nil && res.Name() == uacsta.NameStopApplicationSession+"PosResponse" {
 		a.leave("SourceCanceling", "the client has ended the application session")
 	}
 }
 
-// respond writes the response to a request; nil: it has none.
-func (x *exchange) respond(a *association, m, res *uacsta.Message) {
+// unclear has the core refuse a request that two readers may read differently, and responds.
+func (x *exchange) unclear(u *uacsta.Unclear) {
+	a := x.association()
+	if a == nil {
+		return
+	}
+	defer a.exit()
+	res, release, err := a.ask(x.r.Context(), func(reply func(*uacsta.Message)) { a.session.Unclear(u, reply) })
+	defer release()
+	if err != nil {
+		x.fail(x.envelope.Fault(soap.Server, "the proxy has not responded in time"))
+		return
+	}
+	if refusal := res.Err(); refusal != nil && refusal.Value == u.Refusal.Value && u.Refusal.Detail != "" {
+		f := x.envelope.Refuse(refusal, x.edition)
+		f.Reason += ": " + u.Refusal.Detail
+		x.fail(f)
+		return
+	}
+	x.respond(a, u.Name, res)
+}
+
+// respond writes the response to a request for a service; nil: it has none.
+func (x *exchange) respond(a *association, service string, res *uacsta.Message) {
 	switch {
 	case res == nil:
 		x.w.WriteHeader(http.StatusAccepted)
@@ -294,7 +316,7 @@ func (x *exchange) respond(a *association, m, res *uacsta.Message) {
 	case res.Err() != nil:
 		x.fail(x.envelope.Refuse(res.Err(), x.edition))
 	case strings.HasSuffix(res.Name(), "NegResponse"):
-		f := x.envelope.Fault(soap.Client, m.Name()+" is refused")
+		f := x.envelope.Fault(soap.Client, service+" is refused")
 		f.Detail = res.String()
 		x.fail(f)
 	case !res.Conform(x.edition):

@@ -22,6 +22,7 @@ import (
 // Limits of subscriptions.
 const (
 	maxSubscriptions = 4 // of an association
+	maxPushing       = maxSubscriptions * maxOfIdentity
 	longestTerm      = time.Hour
 	usualTerm        = 10 * time.Minute
 	sinkTime         = 10 * time.Second // for a delivery
@@ -81,6 +82,11 @@ func (x *exchange) subscribe(a *association) {
 			return
 		}
 	}
+	done, ok := x.server.push(a)
+	if !ok {
+		x.fail(x.envelope.Unable(fmt.Sprintf("an identity has %d subscriptions at most, with those whose sinks do not know yet that they have ended", maxPushing)))
+		return
+	}
 	id := rand.Text()
 	s := &subscription{a: a, id: id, to: want.To, end: want.End, channel: x.envelope.Channel(want)}
 	s.client = x.server.clients(private)
@@ -93,16 +99,36 @@ func (x *exchange) subscribe(a *association) {
 	if a.gone || len(a.subscriptions) >= maxSubscriptions {
 		a.mu.Unlock()
 		stop()
+		done()
 		x.fail(x.envelope.Unable(fmt.Sprintf("a client has %d subscriptions at most", maxSubscriptions)))
 		return
 	}
 	a.subscriptions[id] = s
 	s.timer = time.AfterFunc(granted.After, func() { s.expire() })
 	last := a.queue.last()
-	x.server.group.Go(func() { s.run(ctx, last) }) // Close waits once the association is gone
+	x.server.group.Go(func() { // Close waits once the association is gone
+		defer done()
+		s.run(ctx, last)
+	})
 	a.mu.Unlock()
 	x.server.log.Info("subscription began", "front", name, "identity", a.session.Identity().String(), "sink", s.to.URL.Host, "expires", granted.After)
 	x.answer("", x.envelope.Subscribed(s.manager, id, granted, now))
+}
+
+// push counts a subscription of an association for its identity until done is called, and returns false if it has too many.
+func (s *Server) push(a *association) (done func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	who := a.who
+	if s.pushing[who] >= maxPushing {
+		return nil, false
+	}
+	s.pushing[who]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		less(s.pushing, who)
+	}, true
 }
 
 // term returns how long a subscription is granted.
@@ -234,7 +260,7 @@ func (s *subscription) goodbye() {
 	if status == "" || s.end == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), sinkTime)
+	ctx, cancel := context.WithTimeout(s.a.server.ctx, sinkTime)
 	defer cancel()
 	envelope, action := s.channel.End(s.end, s.manager, s.id, status, why)
 	_, _ = s.send(ctx, s.end, envelope, action)

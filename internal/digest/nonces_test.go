@@ -1,4 +1,4 @@
-package sip
+package digest
 
 import (
 	"net/netip"
@@ -17,7 +17,7 @@ var (
 // A nonce works once for each count, for some minutes, and not from another address.
 func TestNonces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := NewDigest("example", []string{SHA256}, nil, nil)
+		d := New("example", SHA256)
 		first, second := d.nonces.next(), d.nonces.next()
 		for i, step := range []struct {
 			user  string

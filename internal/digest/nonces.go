@@ -1,4 +1,4 @@
-package sip
+package digest
 
 import (
 	"net/netip"

@@ -16,6 +16,7 @@ type Proof struct {
 	Addr             netip.Addr // proved by the transport connection, or by a nonce that the client returned
 	CertificateNames []string   // of the verified client certificate, the preferred one first
 	Login            *Login     // nil: no name and password given
+	Account          Account    // to which the front has seen the client log in other than by its password; the zero value: none
 	Token            *Token     // nil: no token given
 }
 
@@ -57,7 +58,7 @@ type Identified struct {
 	account Account // the zero value: no login
 }
 
-// Identify authenticates a client. With a login, the identity is that of the account, with a token that of the token;
+// Identify authenticates a client. With a login or an account, the identity is that of the account, with a token that of the token;
 // otherwise it is that of the trusted peer, by certificate or else by address. With a login Identify may block as long
 // as Accounts.Check does, which also guards passwords against guessing.
 //
@@ -68,6 +69,8 @@ func (p *Proxy) Identify(ctx context.Context, proof Proof) (Identified, error) {
 	switch {
 	case proof.Token != nil:
 		k.Identity, k.Until = policy.Identity{Name: strings.ToLower(proof.Token.Name), How: proof.Token.How}, proof.Token.Until
+	case proof.Account != Account{}:
+		k.account, k.Identity = proof.Account, policy.Identity{Name: proof.Account.Name, How: "account"}
 	case proof.Login == nil:
 		var ok bool
 		if k.Identity, ok = p.peer(proof.Addr, proof.CertificateNames); !ok {
@@ -95,12 +98,15 @@ func (k Identified) Valid() bool {
 	switch {
 	case k.proof.Token != nil:
 		return (k.Until.IsZero() || time.Now().Before(k.Until)) && k.proof.Token.Valid()
-	case k.proof.Login != nil:
+	case k.account != Account{}:
 		return k.proxy.cfg.Accounts.Holds(k.account)
 	}
 	who, ok := k.proxy.peer(k.proof.Addr, k.proof.CertificateNames)
 	return ok && who == k.Identity
 }
+
+// Account returns the account that the client has logged in to; the zero value: none.
+func (k Identified) Account() Account { return k.account }
 
 // Lapsed returns why Identify would not return the same identity any more, in words for the client; nil: it would.
 func (k Identified) Lapsed() error {

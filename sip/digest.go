@@ -27,8 +27,8 @@ type Digest struct {
 // Algorithms of [Digest]. Some peers know only MD5, and some of them fail when another
 // algorithm is offered beside it.
 const (
-	SHA256 = digest.SHA256
-	MD5    = digest.MD5
+	SHA256 = accounts.SHA256
+	MD5    = accounts.MD5
 )
 
 // NewDigest returns an authenticator for a realm. lookup returns a user's password. guard
@@ -116,7 +116,7 @@ func (d *Digest) verify(r *Request) (username string, err error) {
 		}
 	}
 	password, exists := d.lookup(username)
-	if !res.Right(r.Method(), digest.H1(res.Algorithm, username, d.realm.Name(), password)) || !exists {
+	if !res.Right(r.Method(), accounts.H1(res.Algorithm, username, d.realm.Name(), password)) || !exists {
 		d.guard.Failed(username, addr)
 		return username, accounts.ErrWrong
 	}

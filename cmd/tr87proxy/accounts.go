@@ -105,15 +105,21 @@ func ask(cmd *cobra.Command) (string, error) {
 func addAccount(file *accountsFile) *cobra.Command {
 	var source password
 	var application string
+	var digest bool
 	cmd := &cobra.Command{
 		Use: "add NAME", Short: "Add an account", Args: exactly(1),
 		Long: `add adds an account. It asks for the password, or reads it from standard input if that is
-not a terminal. It creates the file if necessary.`,
+not a terminal. It creates the file if necessary.
+
+With --digest, clients can log in to the account by HTTP Digest (CSTA over SOAP). The file then
+has two more hashes: who reads it can log in with them without the password, and try passwords
+against them far more quickly than against the usual hash. Use a long generated password.`,
 		Example: `  tr87proxy accounts add crm
   tr87proxy accounts add crm --application "CRM 4" --generate
+  tr87proxy accounts add crm --digest --generate
   tr87proxy accounts add crm --password-file /run/secrets/crm --accounts /etc/tr87proxy/accounts`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a := accounts.Account{Name: args[0], Application: application}
+			a := accounts.Account{Name: args[0], Application: application, Digest: digest}
 			if err := a.Valid(); err != nil {
 				return usageError{err}
 			}
@@ -137,6 +143,7 @@ not a terminal. It creates the file if necessary.`,
 	}
 	source.flags(cmd)
 	cmd.Flags().StringVar(&application, "application", "", "application ID that the client must send (default: any)")
+	cmd.Flags().BoolVar(&digest, "digest", false, "store what HTTP Digest needs, too")
 	return cmd
 }
 
@@ -163,17 +170,21 @@ func errAccountThere(name string) error {
 func changeAccount(file *accountsFile) *cobra.Command {
 	var source password
 	var application string
+	var digest bool
 	cmd := &cobra.Command{
 		Use: "change NAME", Short: "Give an account another password or application ID", Args: exactly(1),
 		Long: `change gives an account another password, read as by add. With --application and without
---password-file and --generate, the password stays. A running proxy closes the account's
-sessions within seconds; clients must log in again.`,
+--password-file and --generate, the password stays. An account with HTTP Digest keeps it;
+--digest adds it, which needs the password, and --digest=false removes it. A running proxy
+closes the account's sessions within seconds; clients must log in again.`,
 		Example: `  tr87proxy accounts change crm
   tr87proxy accounts change crm --generate
+  tr87proxy accounts change crm --digest
   tr87proxy accounts change crm --application ""     any application ID`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := ""
-			if !cmd.Flags().Changed("application") || source.wanted() {
+			flag := cmd.Flags().Changed
+			if digest || source.wanted() || !flag("application") && !flag("digest") {
 				var err error
 				if text, err = source.read(cmd); err != nil {
 					return err
@@ -187,8 +198,11 @@ sessions within seconds; clients must log in again.`,
 				if i < 0 {
 					return nil, errNoAccount(args[0])
 				}
-				if cmd.Flags().Changed("application") {
+				if flag("application") {
 					list[i].Application = application
+				}
+				if flag("digest") {
+					list[i].Digest = digest
 				}
 				if text == "" {
 					return list, nil
@@ -199,6 +213,7 @@ sessions within seconds; clients must log in again.`,
 	}
 	source.flags(cmd)
 	cmd.Flags().StringVar(&application, "application", "", "application ID that the client must send; empty: any")
+	cmd.Flags().BoolVar(&digest, "digest", false, "store what HTTP Digest needs, too; --digest=false removes it")
 	return cmd
 }
 
@@ -227,7 +242,8 @@ func listAccounts(file *accountsFile) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the accounts", Args: exactly(0),
-		Long: `list prints the name of each account, and its application ID if it needs one.`,
+		Long: `list prints the name of each account, digest if it can log in by HTTP Digest, and its application ID
+if it needs one.`,
 		Example: `  tr87proxy accounts list
   tr87proxy accounts list --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -242,16 +258,17 @@ func listAccounts(file *accountsFile) *cobra.Command {
 			if asJSON {
 				type entry struct {
 					Name        string `json:"name"`
+					Digest      bool   `json:"digest,omitempty"`
 					Application string `json:"application,omitempty"`
 				}
 				entries := make([]entry, len(list))
 				for i, a := range list {
-					entries[i] = entry{a.Name, a.Application}
+					entries[i] = entry{a.Name, a.Digest, a.Application}
 				}
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(entries)
 			}
 			for _, a := range list {
-				fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(fmt.Sprintf("%-24s %s", a.Name, a.Application), " "))
+				fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(fmt.Sprintf("%-24s %-7s %s", a.Name, map[bool]string{true: "digest"}[a.Digest], a.Application), " "))
 			}
 			return nil
 		},

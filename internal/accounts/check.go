@@ -58,7 +58,8 @@ type Keeper struct {
 
 // content is what a file of accounts says.
 type content struct {
-	list map[string]Account // by lower-case name
+	list    map[string]Account // by lower-case name
+	digests bool               // an account can log in by HTTP Digest
 
 	mu    sync.Mutex
 	right map[string][sha256.Size]byte // MAC of the last correct password, to avoid hashing it again
@@ -81,6 +82,7 @@ func load(path string) (*content, error) {
 	c := &content{list: map[string]Account{}, right: map[string][sha256.Size]byte{}}
 	for _, a := range list {
 		c.list[strings.ToLower(a.Name)] = a
+		c.digests = c.digests || a.Digest
 	}
 	return c, err
 }
@@ -89,13 +91,13 @@ func load(path string) (*content, error) {
 // changed in between.
 type Login struct {
 	Name string            // in lower case
-	Seal [sha256.Size]byte // MAC of password hash and application ID
+	Seal [sha256.Size]byte // MAC of the hashes of the password and the application ID
 }
 
 // login returns the Login of an account as it is in the file.
 func (k *Keeper) login(a Account) Login {
 	mac := hmac.New(sha256.New, k.key[:])
-	mac.Write([]byte("login\x00" + a.hash + "\x00" + a.Application))
+	mac.Write([]byte("login\x00" + a.hashes() + "\x00" + a.Application))
 	return Login{strings.ToLower(a.Name), [sha256.Size]byte(mac.Sum(nil))}
 }
 
@@ -113,7 +115,7 @@ func (k *Keeper) Mark(name string) []byte {
 	if !known {
 		return nil
 	}
-	sum := sha256.Sum256([]byte("mark\x00" + a.hash + "\x00" + a.Application))
+	sum := sha256.Sum256([]byte("mark\x00" + a.hashes() + "\x00" + a.Application))
 	return sum[:]
 }
 
@@ -139,11 +141,16 @@ func (k *Keeper) Check(ctx context.Context, application, name, password string, 
 		k.guard.Succeeded(name, from)
 		return k.login(a), nil
 	}
+	return Login{}, k.wrong(ctx, name, from)
+}
+
+// wrong counts a wrong password, waits, and returns ErrWrong.
+func (k *Keeper) wrong(ctx context.Context, name string, from netip.Addr) error {
 	select {
 	case <-time.After(k.guard.Failed(name, from)):
 	case <-ctx.Done():
 	}
-	return Login{}, ErrWrong
+	return ErrWrong
 }
 
 // nobody is a hash to compare with if there is no such account, so that this takes as long.

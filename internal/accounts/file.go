@@ -15,7 +15,10 @@ import (
 type Account struct {
 	Name        string
 	Application string // application ID that must be given; "" accepts any
-	hash        string // bcrypt hash
+	Digest      bool   // SetPassword stores what HTTP Digest needs, too
+
+	hash string   // bcrypt hash
+	h1   []string // by the order of algorithms; nil: the account cannot log in by HTTP Digest
 }
 
 const (
@@ -31,14 +34,19 @@ var (
 	ErrPassword    = fmt.Errorf("a password has 1 to %d octets", maxPassword)
 )
 
-// SetPassword sets the hash of a password. It returns [ErrPassword] if the password cannot be
+// SetPassword sets the hashes of a password. It returns [ErrPassword] if the password cannot be
 // used.
 func (a *Account) SetPassword(password string) error {
 	if password == "" || len(password) > maxPassword {
 		return ErrPassword
 	}
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
-	a.hash = string(hash)
+	a.hash, a.h1 = string(hash), nil
+	for _, algorithm := range algorithms {
+		if a.Digest {
+			a.h1 = append(a.h1, H1(algorithm, a.Name, DigestRealm, password))
+		}
+	}
 	return err
 }
 
@@ -57,8 +65,9 @@ func printable(s string) bool {
 	return len(s) <= maxName && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// file is the form of a file of accounts. Each line has a name, a bcrypt hash and, optionally, an application ID, separated
-// by colons; htpasswd -B writes the first two.
+// file is the form of a file of accounts. Each line has a name, hashes and, optionally, an application ID, separated by
+// colons; htpasswd -B writes the first two. The hashes are a bcrypt hash and, for HTTP Digest, H(A1) by each algorithm,
+// separated by commas: name:$2a$10$...,MD5=...,SHA-256=...
 var file = files.List[Account]{
 	Entries: "accounts", Key: "account name", Most: maxAccounts,
 	KeyOf: func(a Account) string { return strings.ToLower(a.Name) },
@@ -76,10 +85,17 @@ func Edit(path string, change func([]Account) ([]Account, error)) error {
 // parse parses a line. Its errors do not repeat the line.
 func parse(line string) (Account, error) {
 	name, rest, found := strings.Cut(line, ":")
-	hash, application, _ := strings.Cut(rest, ":")
-	a := Account{Name: name, Application: application, hash: hash}
+	hashes, application, _ := strings.Cut(rest, ":")
+	hash, h1, more := strings.Cut(hashes, ",")
+	a := Account{Name: name, Application: application, hash: hash, Digest: more}
 	if _, err := bcrypt.Cost([]byte(hash)); !found || err != nil {
 		return a, errors.New("must be name:hash or name:hash:application, with a bcrypt hash")
+	}
+	if more {
+		var err error
+		if a.h1, err = parseH1(h1); err != nil {
+			return a, err
+		}
 	}
 	return a, a.Valid()
 }
@@ -91,9 +107,18 @@ func Find(list []Account, name string) int {
 
 // format writes a line.
 func format(a Account) (string, error) {
-	line := a.Name + ":" + a.hash
+	line := a.Name + ":" + a.hashes()
 	if a.Application != "" {
 		line += ":" + a.Application
 	}
 	return line, a.Valid()
+}
+
+// hashes returns the hashes of an account as they stand in the file.
+func (a *Account) hashes() string {
+	text := a.hash
+	if a.Digest {
+		text += formatH1(a.h1)
+	}
+	return text
 }

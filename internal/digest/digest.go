@@ -5,7 +5,6 @@ package digest
 import (
 	"cmp"
 	"crypto/hmac"
-	"crypto/md5" //nolint:gosec // RFC 7616 keeps it for old peers
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -20,12 +19,6 @@ import (
 	"github.com/icholy/digest"
 )
 
-// Algorithms. Some peers know only MD5, and some of them fail when another algorithm is offered beside it.
-const (
-	SHA256 = "SHA-256"
-	MD5    = "MD5"
-)
-
 // Errors of responses. Neither counts as a wrong password.
 var (
 	// ErrUnusable means that there are no credentials, or that they are no response to a challenge of the realm.
@@ -37,18 +30,6 @@ var (
 
 // maxUsername limits what is checked and logged, in octets.
 const maxUsername = 256
-
-// H1 returns the hash of a name and password in a realm: H(A1) of RFC 7616 section 3.4.2, in hexadecimal. Whoever has it can respond
-// to challenges of the realm as if with the password.
-func H1(algorithm, username, realm, password string) string {
-	text := []byte(username + ":" + realm + ":" + password)
-	if algorithm == SHA256 {
-		sum := sha256.Sum256(text)
-		return hex.EncodeToString(sum[:])
-	}
-	sum := md5.Sum(text) //nolint:gosec // as above
-	return hex.EncodeToString(sum[:])
-}
 
 // Realm challenges clients and reads their responses. It is safe for concurrent use.
 type Realm struct {
@@ -84,7 +65,7 @@ func (r *Realm) Challenges(from netip.Addr, stale bool) []string {
 type Response struct {
 	Username  string
 	URI       string // of the request that it is for, as the client has written it
-	Algorithm string // SHA256 or MD5
+	Algorithm string // in upper case
 
 	realm *Realm
 	cred  *digest.Credentials
@@ -99,7 +80,7 @@ func (r *Realm) Read(credentials string, from netip.Addr) (Response, error) {
 	if err != nil || len(cred.Username) > maxUsername {
 		return Response{}, ErrUnusable
 	}
-	res := Response{Username: cred.Username, URI: cred.URI, Algorithm: strings.ToUpper(cmp.Or(cred.Algorithm, MD5)), realm: r, cred: cred, from: from}
+	res := Response{Username: cred.Username, URI: cred.URI, Algorithm: strings.ToUpper(cmp.Or(cred.Algorithm, "MD5")), realm: r, cred: cred, from: from}
 	var given bool
 	if res.stamp, given = r.given(cred.Nonce, from.String()); !given {
 		return res, ErrStale
@@ -110,7 +91,8 @@ func (r *Realm) Read(credentials string, from netip.Addr) (Response, error) {
 	return res, nil
 }
 
-// Right reports whether the response is that of a client that knows the password with hash h1, to a request with a method.
+// Right reports whether the response is that of a client that knows the password with hash h1 (H(A1) of RFC 7616), to a request
+// with a method. No response is right for "".
 func (r Response) Right(method, h1 string) bool {
 	want, err := digest.Digest(
 		&digest.Challenge{Realm: r.cred.Realm, Nonce: r.cred.Nonce, Algorithm: r.cred.Algorithm, QOP: []string{"auth"}},

@@ -17,7 +17,7 @@ var (
 // A nonce works once for each count, for some minutes, and not from another address.
 func TestNonces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := New("example", SHA256)
+		d := New("example", "SHA-256")
 		first, second := d.nonces.next(), d.nonces.next()
 		for i, step := range []struct {
 			user  string

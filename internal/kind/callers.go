@@ -56,7 +56,7 @@ func (c *Callers) Refused(r *http.Request, who, what string, status int, why str
 // busy is after what time to try again when the proxy has too much to do.
 const busy = 2 * time.Second
 
-// HTTPStatus returns the status of the response to a client for an error of [proxy.Proxy.Identify], and after what time the
+// HTTPStatus returns the status of the response to a client for an error of [proxy.Proxy.Identify] or [accounts.Keeper.CheckDigest], and after what time the
 // client may try again; 0: that is not said.
 func HTTPStatus(err error) (status int, retry time.Duration) {
 	locked := (*accounts.LockedError)(nil)
@@ -65,7 +65,7 @@ func HTTPStatus(err error) (status int, retry time.Duration) {
 		return http.StatusForbidden, 0
 	case errors.As(err, &locked):
 		return http.StatusTooManyRequests, max(time.Until(locked.Until), time.Second)
-	case errors.Is(err, proxy.ErrBusy):
+	case errors.Is(err, proxy.ErrBusy), errors.Is(err, accounts.ErrBusy):
 		return http.StatusServiceUnavailable, busy
 	}
 	return http.StatusUnauthorized, 0

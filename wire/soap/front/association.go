@@ -133,7 +133,7 @@ func (x *exchange) association() *association {
 // credentials only after 401.
 func (x *exchange) unknown() {
 	if x.caller.Opening.Identity.Name == "" {
-		refuse(x.w, x.r, http.StatusUnauthorized)
+		refuse(x.w, x.r, http.StatusUnauthorized, x.caller.Challenges)
 		return
 	}
 	x.refuse(uacsta.Security, uacsta.Generic)

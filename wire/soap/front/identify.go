@@ -1,60 +1,95 @@
 package front
 
 import (
+	"errors"
 	"mime"
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/digest"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/tls"
 	"github.com/tr87proxy/tr87proxy/wire/soap"
 )
 
-// door says who the clients of requests are: an account by HTTP Basic, or a trusted peer by its certificate or address. A
-// client that is neither can log in by StartApplicationSession, where application sessions are on.
+// door says who the clients of requests are: an account by HTTP Basic or Digest, or a trusted peer by its certificate or
+// address. A client that is neither can log in by StartApplicationSession, where application sessions are on.
 type door struct {
 	env     *kind.FrontEnv
 	callers *kind.Callers
-	plain   bool     // passwords are taken without TLS from other machines
+	realm   *digest.Realm
+	plain   bool     // names and passwords are taken without TLS from other machines
 	front   string   // whose sessions and listeners these are
 	kinds   []string // kinds of certificate names that count
 }
 
 func newDoor(front string, plain bool, env *kind.FrontEnv) *door {
 	d := &door{env: env, callers: kind.NewCallers(env, front, name), plain: plain, front: front}
+	// Some software reads the first challenge alone, and knows MD5 only.
+	d.realm = digest.New(accounts.DigestRealm, accounts.MD5, accounts.SHA256)
 	if env.Config != nil {
 		d.kinds = env.Config.Names
 	}
 	return d
 }
 
+// refusal is why a client is not identified.
+type refusal struct {
+	status int
+	why    string // for the log; "": it is usual that a request with credentials follows
+	user   string // whom the client says it is
+	stale  bool   // only the nonce of its HTTP Digest is unusable
+	retry  time.Duration
+}
+
 // Identify is the Identify of Config.
 func (d *door) identify(w http.ResponseWriter, r *http.Request) (Caller, bool) {
-	c, status, why := d.caller(w, r)
-	if status == 0 {
+	c, f := d.caller(r)
+	if f == nil {
 		if c.Opening.Identity.Name != "" {
 			kind.Known(r.Context())
+		} else {
+			c.Challenges = d.challenges(c.Opening.Addr, false)
 		}
 		return c, true
 	}
-	if why != "" { // a first request without credentials is usual: software made for .NET sends one
-		user, _, _ := r.BasicAuth()
-		d.callers.Refused(r, user, strconv.Itoa(status), status, why)
+	if f.why != "" {
+		d.callers.Refused(r, f.user, strconv.Itoa(f.status), f.status, f.why)
 	}
-	refuse(w, r, status)
+	if f.retry > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(f.retry/time.Second)))
+	}
+	var challenges []string
+	if f.status == http.StatusUnauthorized {
+		challenges = d.challenges(c.Opening.Addr, f.stale)
+	}
+	refuse(w, r, f.status, challenges)
 	return Caller{}, false
 }
 
-// refuse responds to a client that is not identified, with a fault in the version of SOAP of its Content-Type; with 401, it
-// asks for credentials.
-func refuse(w http.ResponseWriter, r *http.Request, status int) {
+// challenges returns the values of WWW-Authenticate for a client at an address. HTTP Digest is offered if there are accounts
+// that can use it: software that has the choice prefers it.
+func (d *door) challenges(from netip.Addr, stale bool) []string {
+	var list []string
+	if d.env.Accounts != nil && d.env.Accounts.Digests() {
+		list = d.realm.Challenges(from, stale)
+	}
+	return append(list, `Basic realm="CSTA", charset="UTF-8"`)
+}
+
+// refuse responds to a client that is not identified, with a fault in the version of SOAP of its Content-Type.
+func refuse(w http.ResponseWriter, r *http.Request, status int, challenges []string) {
 	reason := http.StatusText(status)
 	if status == http.StatusUnauthorized {
-		reason = "send the name and password of an account by HTTP Basic"
-		w.Header().Set("WWW-Authenticate", `Basic realm="CSTA", charset="UTF-8"`)
+		reason = "send the name and password of an account by HTTP Basic or Digest"
+	}
+	for _, challenge := range challenges {
+		w.Header().Add("WWW-Authenticate", challenge)
 	}
 	e := &soap.Envelope{}
 	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media == "application/soap+xml" {
@@ -65,52 +100,109 @@ func refuse(w http.ResponseWriter, r *http.Request, status int) {
 	_, _ = w.Write(e.Fault(soap.Client, reason).Envelope())
 }
 
-// caller returns the client of a request; else the status of the response, and why, "" for a request that has no credentials
-// and may be followed by one that does.
-func (d *door) caller(w http.ResponseWriter, r *http.Request) (c Caller, status int, why string) {
+// caller returns the client of a request, or why it is refused.
+func (d *door) caller(r *http.Request) (Caller, *refusal) {
+	c := Caller{}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	addr := peer.Addr().Unmap()
 	c.Opening = proxy.Opening{Addr: addr, Front: d.front, Peer: name + ":" + r.RemoteAddr, Sessions: d.env.Sessions}
 	if err != nil || !d.env.Admits(addr) {
-		return c, http.StatusForbidden, "the configuration does not admit this address"
+		return c, &refusal{status: http.StatusForbidden, why: "the configuration does not admit this address"}
 	}
 	if len(r.Header.Values("Origin")) > 0 || r.Header.Get("Sec-Fetch-Site") != "" {
-		return c, http.StatusForbidden, "the request comes from a page in a browser"
+		return c, &refusal{status: http.StatusForbidden, why: "the request comes from a page in a browser"}
 	}
 	if r.TLS != nil {
 		c.Opening.Names = tls.PeerNames(*r.TLS, d.kinds...)
 	}
 	proof := proxy.Proof{Addr: addr, CertificateNames: c.Opening.Names}
-	given := r.Header.Values("Authorization")
-	user, password, basic := r.BasicAuth()
-	switch {
-	case len(given) > 1 || len(given) == 1 && !basic:
-		return c, http.StatusUnauthorized, "the request has credentials that are not those of HTTP Basic"
-	case basic && r.TLS == nil && !addr.IsLoopback() && !d.plain:
-		return c, http.StatusForbidden, "a password came without TLS (xml.soap.plain-passwords)"
-	case basic:
-		proof.Login = &proxy.Login{User: user, Password: password}
-		c.Key = d.callers.Key(addr, c.Opening.Names, "login", user, password)
-	default:
-		c.Key = d.callers.Key(addr, c.Opening.Names, "peer")
+	f := d.credentials(r, &proof)
+	if f != nil {
+		return c, f
 	}
 	who, err := d.env.Proxy.Identify(r.Context(), proof)
 	if err == nil {
 		err = who.Named()
 	}
+	anonymous := proof.Login == nil && proof.Account == proxy.Account{}
 	if err == nil {
 		c.Opening.Identity, c.Opening.Valid, c.Opening.Until = who.Identity, who.Valid, who.Until
-		return c, 0, ""
+		c.Key = d.callers.Key(addr, c.Opening.Names, "peer")
+		if account := who.Account(); !anonymous {
+			c.Key = d.callers.Key(addr, c.Opening.Names, "account", account.Name, string(account.Seal[:]))
+		}
+		return c, nil
 	}
-	status, retry := kind.HTTPStatus(err)
-	if retry > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(retry/time.Second)))
+	f = &refusal{why: err.Error()}
+	f.status, f.retry = kind.HTTPStatus(err)
+	switch {
+	case proof.Login != nil:
+		f.user = proof.Login.User
+	case !anonymous:
+		f.user = proof.Account.Name
+	case f.status == http.StatusUnauthorized && d.env.Proxy.Mode(d.front, d.env.Sessions) != proxy.SessionsOff: // nobody yet
+		c.Key = d.callers.Key(addr, c.Opening.Names, "peer")
+		return c, nil
+	case f.status == http.StatusUnauthorized: // software made for .NET sends credentials only after 401
+		f.why = ""
+	}
+	return c, f
+}
+
+// credentials adds the account of a request, or its name and password, to the proof; a request without credentials adds
+// nothing.
+func (d *door) credentials(r *http.Request, proof *proxy.Proof) *refusal {
+	given := r.Header.Values("Authorization")
+	if len(given) == 0 {
+		return nil
+	}
+	user, password, basic := r.BasicAuth()
+	scheme, _, _ := strings.Cut(given[0], " ")
+	switch {
+	case len(given) > 1 || !basic && !strings.EqualFold(scheme, "Digest"):
+		return &refusal{status: http.StatusUnauthorized, why: "the request has credentials that are not those of HTTP Basic or Digest"}
+	case r.TLS == nil && !proof.Addr.IsLoopback() && !d.plain:
+		return &refusal{status: http.StatusForbidden, user: user, why: "a name and password came without TLS (xml.soap.plain-passwords)"}
+	case basic:
+		proof.Login = &proxy.Login{User: user, Password: password}
+		return nil
+	}
+	return d.digest(r, given[0], proof)
+}
+
+// digest adds the account of a request with HTTP Digest to the proof.
+func (d *door) digest(r *http.Request, credentials string, proof *proxy.Proof) *refusal {
+	if d.env.Accounts == nil {
+		return &refusal{status: http.StatusUnauthorized, why: proxy.ErrNoCredentials.Error()}
+	}
+	res, err := d.realm.Read(credentials, proof.Addr)
+	f := &refusal{status: http.StatusUnauthorized, user: res.Username}
+	if err == nil && res.URI != r.RequestURI {
+		f.status, f.why = http.StatusBadRequest, "the credentials are for another URI"
+		return f
+	}
+	if err == nil {
+		var login accounts.Login
+		login, err = d.env.Accounts.CheckDigest(r.Context(), res.Username, res.Algorithm, func(h1 string) error {
+			switch {
+			case !res.Right(r.Method, h1):
+				return accounts.ErrWrong
+			case !res.Use():
+				return digest.ErrStale
+			}
+			return nil
+		}, proof.Addr)
+		proof.Account = proxy.Account(login)
 	}
 	switch {
-	case basic || status != http.StatusUnauthorized:
-		return c, status, err.Error()
-	case d.env.Proxy.Mode(d.front, d.env.Sessions) != proxy.SessionsOff: // nobody yet
-		return c, 0, ""
+	case err == nil:
+		return nil
+	case errors.Is(err, digest.ErrStale): // the client responds to the next challenge
+		f.stale = true
+		return f
+	case !errors.Is(err, digest.ErrUnusable):
+		f.status, f.retry = kind.HTTPStatus(err)
 	}
-	return c, status, ""
+	f.why = err.Error()
+	return f
 }

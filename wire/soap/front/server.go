@@ -33,6 +33,8 @@ const name = "soap"
 type Caller struct {
 	Opening proxy.Opening // of its session; the zero identity is a client that logs in by StartApplicationSession
 	Key     [32]byte      // the same for the same credentials; does not reveal them
+
+	Challenges []string // the values of WWW-Authenticate that ask the zero identity for credentials
 }
 
 // Config configures a [Server].
@@ -183,6 +185,10 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_ = deadlines.SetReadDeadline(time.Time{}) // GetEvents waits
+	if len(data) == 0 && x.caller.Opening.Identity.Name == "" { // curl sends the body after the challenge
+		x.unknown()
+		return
+	}
 	var fault *soap.Fault
 	if x.envelope, fault = soap.Parse(data, elements); fault != nil {
 		x.fail(fault)

@@ -82,6 +82,7 @@ func TestSOAPBadInput(t *testing.T) {
 		"another scheme":           {sized("Authorization: Digest x\r\n", body), false, "HTTP/1.1 401", "Basic realm"},
 		"another method":           {"DELETE /csta HTTP/1.1\r\nHost: pbx\r\n\r\n", false, "HTTP/1.1 405", "Allow: GET, HEAD, POST"},
 		"HTTP/2":                   {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", false, "HTTP/1.1 ", ""},
+		"a huge nonce":             {sized(`Authorization: Digest username="crm", nonce="`+strings.Repeat("x", 64<<10)+"\"\r\n", body), false, "HTTP/1.1 431", ""},
 		"headers without end":      {"POST / HTTP/1.1\r\nX: " + strings.Repeat("x", 64<<10), false, "HTTP/1.1 431", ""},
 		"a header in the password": {sized("Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("a\r\nX: y:b"))+"\r\n", body), false, "HTTP/1.1 401", ""},
 	} {

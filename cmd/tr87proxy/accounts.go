@@ -242,8 +242,8 @@ func listAccounts(file *accountsFile) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the accounts", Args: exactly(0),
-		Long: `list prints the name of each account, digest if it can log in by HTTP Digest, and its application ID
-if it needs one.`,
+		Long: `list prints the name of each account, its application ID if it needs one, and digest if clients can
+log in to it by HTTP Digest.`,
 		Example: `  tr87proxy accounts list
   tr87proxy accounts list --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -258,17 +258,17 @@ if it needs one.`,
 			if asJSON {
 				type entry struct {
 					Name        string `json:"name"`
-					Digest      bool   `json:"digest,omitempty"`
 					Application string `json:"application,omitempty"`
+					Digest      bool   `json:"digest,omitempty"`
 				}
 				entries := make([]entry, len(list))
 				for i, a := range list {
-					entries[i] = entry{a.Name, a.Digest, a.Application}
+					entries[i] = entry{a.Name, a.Application, a.Digest}
 				}
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(entries)
 			}
 			for _, a := range list {
-				fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(fmt.Sprintf("%-24s %-7s %s", a.Name, map[bool]string{true: "digest"}[a.Digest], a.Application), " "))
+				fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(fmt.Sprintf("%-24s %-24s %s", a.Name, a.Application, map[bool]string{true: "digest"}[a.Digest]), " "))
 			}
 			return nil
 		},

@@ -85,7 +85,7 @@ func (r *Realm) Read(credentials string, from netip.Addr) (Response, error) {
 	if res.stamp, given = r.given(cred.Nonce, from.String()); !given {
 		return res, ErrStale
 	}
-	if cred.Realm != r.name || cred.QOP != "auth" || cred.Userhash || !slices.Contains(r.algorithms, res.Algorithm) {
+	if cred.Realm != r.name || cred.QOP != "auth" || cred.Nc < 1 || cred.Userhash || !slices.Contains(r.algorithms, res.Algorithm) {
 		return res, ErrUnusable
 	}
 	return res, nil

@@ -40,7 +40,7 @@ func TestUnidentified(t *testing.T) {
 			w := httptest.NewRecorder()
 			b.server.ServeHTTP(w, r)
 			media, _, _ := strings.Cut(contentType, ";")
-			if text := w.Body.String(); w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "" || !strings.HasPrefix(w.Header().Get("Content-Type"), media) || !strings.Contains(text, want) || !strings.Contains(text, "HTTP Basic") {
+			if text := w.Body.String(); w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") != "Test" || !strings.HasPrefix(w.Header().Get("Content-Type"), media) || !strings.Contains(text, want) || !strings.Contains(text, "send the name and password") {
 				t.Errorf("%s: %d %s", contentType, w.Code, text)
 			}
 			if _, fault := soap.Parse(w.Body.Bytes(), 100); fault != nil {

@@ -109,7 +109,7 @@ func within(t *testing.T, test func(b *bench)) {
 		b.server = New(Config{Proxy: b.core, Log: log, Private: func(at, sink netip.Addr) bool { return at == sink }, Identify: func(_ http.ResponseWriter, r *http.Request) (Caller, bool) {
 			who := r.Header.Get("Authorization")
 			c := Caller{Key: sha256.Sum256([]byte(who)), Opening: proxy.Opening{Addr: client, Front: "xml", Peer: "soap:test", Sessions: proxy.SessionsOptional}}
-			if who != "" {
+			if c.Challenges = []string{"Test"}; who != "" {
 				c.Opening.Identity, c.Opening.Valid = policy.Identity{Name: who, How: "account"}, func() bool { return !b.removed.Load() }
 			}
 			return c, true
@@ -305,7 +305,7 @@ func TestAssociations(t *testing.T) {
 func TestLoginInSession(t *testing.T) {
 	within(t, func(b *bench) {
 		for _, body := range []string{monitor("100"), getEvents(""), subscribe("", ""), login("", "")} {
-			if w := b.send("", body); w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "" {
+			if w := b.send("", body); w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") != "Test" {
 				t.Errorf("%s: %d %s", body, w.Code, w.Body)
 			}
 		}

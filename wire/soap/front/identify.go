@@ -86,7 +86,7 @@ func (d *door) challenges(from netip.Addr, stale bool) []string {
 func refuse(w http.ResponseWriter, r *http.Request, status int, challenges []string) {
 	reason := http.StatusText(status)
 	if status == http.StatusUnauthorized {
-		reason = "send the name and password of an account by HTTP Basic or Digest"
+		reason = "send the name and password of an account"
 	}
 	for _, challenge := range challenges {
 		w.Header().Add("WWW-Authenticate", challenge)

@@ -184,7 +184,7 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(http.StatusRequestTimeout), http.StatusRequestTimeout)
 		return
 	}
-	_ = deadlines.SetReadDeadline(time.Time{}) // GetEvents waits
+	_ = deadlines.SetReadDeadline(time.Time{})                  // GetEvents waits
 	if len(data) == 0 && x.caller.Opening.Identity.Name == "" { // curl sends the body after the challenge
 		x.unknown()
 		return

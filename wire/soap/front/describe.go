@@ -1,7 +1,10 @@
 package front
 
 import (
+	"bytes"
 	"fmt"
+	"html"
+	"io"
 	"net/http"
 	"path"
 	"strconv"
@@ -29,19 +32,23 @@ func editionOf(p string) uacsta.Edition {
 	return uacsta.Edition(edition)
 }
 
-// schemas are the XML schemas by edition; 0 is that of application sessions.
-var schemas sync.Map
+// texts are the descriptions and schemas that have been served, by kind and edition, each in parts between which the address of the
+// service stands. Strangers get them, so a response must take neither time nor memory of its own.
+var texts sync.Map
 
-func schemaOf(edition uacsta.Edition) []byte {
-	if text, known := schemas.Load(edition); known {
-		return text.([]byte)
+// textOf returns the parts of a text, which text makes for an address if it is not there yet.
+func textOf(kind string, edition uacsta.Edition, text func(address string) []byte) [][]byte {
+	type key struct {
+		kind    string
+		edition uacsta.Edition
 	}
-	text := uacsta.SessionSchema()
-	if edition != 0 {
-		text = uacsta.Schema(edition)
+	if parts, known := texts.Load(key{kind, edition}); known {
+		return parts.([][]byte)
 	}
-	schemas.Store(edition, text)
-	return text
+	const address = "http://address.invalid/"
+	parts := bytes.Split(text(address), []byte(address))
+	texts.Store(key{kind, edition}, parts)
+	return parts
 }
 
 // describe serves descriptions and schemas. They have no secrets, and tools fetch them before they know a password.
@@ -49,25 +56,31 @@ func (s *Server) describe(w http.ResponseWriter, r *http.Request) {
 	query := strings.ToLower(r.URL.RawQuery)
 	edition := editionOf(r.URL.Path)
 	file := strings.ToLower(path.Base(r.URL.Path))
-	var text []byte
+	var parts [][]byte
 	switch {
 	case edition == 0:
 		http.Error(w, fmt.Sprintf("CSTA over SOAP: the service is described in the editions ed%d to ed%d, such as GET /csta/ed%d?wsdl", oldest, newest, oldest), http.StatusNotFound)
 		return
 	case query == "wsdl":
-		text = soap.Describe(edition, s.address(r))
+		parts = textOf("service", edition, func(address string) []byte { return soap.Describe(edition, address) })
 	case query == "wsdl=events":
-		text = soap.DescribeSink(edition)
+		parts = textOf("sink", edition, func(string) []byte { return soap.DescribeSink(edition) })
 	case file == "session.xsd":
-		text = schemaOf(0)
+		parts = textOf("session", 0, func(string) []byte { return uacsta.SessionSchema() })
 	case file == fmt.Sprintf("ed%d.xsd", edition):
-		text = schemaOf(edition)
+		parts = textOf("schema", edition, func(string) []byte { return uacsta.Schema(edition) })
 	default:
 		http.Error(w, "CSTA over SOAP: GET /csta/ed3?wsdl describes the service, ed3 to ed6 for the editions of CSTA, ?wsdl=events what a program serves that takes events", http.StatusNotFound)
 		return
 	}
 	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
-	_, _ = w.Write(text) //nolint:gosec // what is the client's own in it is escaped
+	address := html.EscapeString(s.address(r))
+	for i, part := range parts {
+		if i > 0 {
+			_, _ = io.WriteString(w, address)
+		}
+		_, _ = w.Write(part)
+	}
 }
 
 // address returns the URL by which a client reaches the service.

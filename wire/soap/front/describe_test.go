@@ -3,6 +3,7 @@ package front
 import (
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -24,6 +25,42 @@ func TestEditions(t *testing.T) {
 				t.Errorf("%s: %d %.200s", path, w.Code, text)
 			case want != "" && (w.Code != http.StatusOK || !strings.Contains(text, want)):
 				t.Errorf("%s: %d %.200s", path, w.Code, text)
+			}
+		}
+	})
+}
+
+// unread is a client that keeps nothing.
+type unread struct{ header http.Header }
+
+func (u unread) Header() http.Header           { return u.header }
+func (unread) Write(p []byte) (int, error)     { return len(p), nil }
+func (unread) WriteString(string) (int, error) { return 0, nil }
+func (unread) WriteHeader(int)                 {}
+
+// A description takes no memory for each client that fetches it: anybody can, and read it as slowly as he likes. It has the
+// address by which that client has come.
+func TestDescriptionsAreShared(t *testing.T) {
+	within(t, func(b *bench) {
+		for _, query := range []string{"/csta/ed6?wsdl", "/csta/ed6?wsdl=events", "/csta/xsd/ed6.xsd", "/csta/xsd/session.xsd"} {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://pbx"+query, nil)
+			b.server.ServeHTTP(unread{http.Header{}}, r)
+			const times = 100
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range times {
+				b.server.ServeHTTP(unread{http.Header{}}, r)
+			}
+			runtime.ReadMemStats(&after)
+			if each := (after.TotalAlloc - before.TotalAlloc) / times; each > 8<<10 {
+				t.Errorf("%s: %d octets for a response", query, each)
+			}
+		}
+		for _, host := range []string{"a.example", "b.example:1"} {
+			w := httptest.NewRecorder()
+			b.server.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+"/csta/ed3?wsdl", nil))
+			if n := strings.Count(w.Body.String(), `<soap:address location="http://`+host+`/csta/ed3"/>`); n == 0 || n != strings.Count(w.Body.String(), "<soap:address ") {
+				t.Errorf("%s: %d addresses", host, n)
 			}
 		}
 	})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/audit"
 	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -75,9 +76,10 @@ func (p *Proxy) stranger(peer string, e audit.Entry) {
 	p.cfg.Tally.Note(peer, e)
 }
 
-// Refused records in the audit file that a front refused a client, and why. who is the identity that
+// Refused records in the audit file and the trace that a front refused a client, and why. who is the identity that
 // the client claimed; "" means none.
 func (p *Proxy) Refused(front, peer, who, reason string) {
+	p.cfg.Trace.Add(trace.Record{Lane: trace.Client, Kind: trace.State, Name: "refused", Identity: who, Front: front, Peer: peer, Reason: reason}, true)
 	p.stranger(peerOf(peer), audit.Entry{Kind: "refused", Who: who, Front: front, Peer: peer, Reason: reason})
 }
 

@@ -30,6 +30,7 @@ type object struct {
 	spelling     map[policy.Number]spelling // of subjects, as the client writes them
 	trial        bool                       // the request is not carried out, and not recorded
 	settle       func(error)                // records whether digits were dialled; nil: there are none
+	reason       string                     // why policy allowed the request, for its last device
 }
 
 // read puts the devices of a request into canonical form, completes its connections, and returns what
@@ -124,6 +125,7 @@ func (s *Session) examine(req *uacsta.Message, others ...policy.Number) (object,
 	if err == nil {
 		err = s.check(&o)
 	}
+	s.tracedDecision(req, &o, err)
 	return o, err
 }
 
@@ -347,6 +349,7 @@ func (s *Session) permit(o *object, device policy.Number) error {
 		decision.Reason = "limits.calls-per-minute: the identity makes too many calls"
 		refusal = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
 	case decision.Allowed && (decision.Rule == nil || !decision.Rule.Counts(ask) || p.meter.Take(use{who: ask.Who.Name, rule: decision.Rule.Name}, decision.Rule.Rate, ask.At)):
+		o.reason = decision.Reason
 		return nil
 	case decision.Allowed:
 		decision.Reason = "the rate of rule " + decision.Rule.Name + " is exceeded"

@@ -191,6 +191,9 @@ func (l *life) requestIf(by *Session, req *uacsta.Message, still func() error, r
 		reply(nil, errCall)
 		return
 	}
+	if req.Cause() == 0 { // the core asks for itself
+		req.SetCause(t.proxy.cfg.Trace.Exchange())
+	}
 	l.turns.ask(by, func(q *question) {
 		if still != nil {
 			if why := still(); why != nil {
@@ -202,7 +205,9 @@ func (l *life) requestIf(by *Session, req *uacsta.Message, still func() error, r
 			}
 		}
 		oneWay := req.OneWay()
+		t.traced(true, req)
 		l.carry(req.Clone(), func(res *uacsta.Message, err error) { // the link owns the clone from now on
+			t.tracedAnswer(req, res, err)
 			if err == nil && res == nil && !oneWay {
 				err = errors.New("the link returned no response")
 			}

@@ -237,6 +237,7 @@ func (t *managedLink) Ready() {
 	t.life, t.status, t.since, t.failure = l, uacsta.StatusNormal, l.since, nil
 	monitors, routers := slices.Collect(maps.Values(t.monitors)), slices.Collect(maps.Keys(t.routers))
 	t.mu.Unlock()
+	t.tracedState("up", nil)
 	t.log.Info("link up", "monitors", len(monitors))
 	t.publishLinkState()
 	t.proxy.spawn(func() { // restarting takes a while, and Ready must not block
@@ -268,6 +269,7 @@ func (t *managedLink) down(why error) bool {
 		m.linkDown(l)
 	}
 	if was {
+		t.tracedState("down", why)
 		t.publishLinkState()
 	}
 	return was
@@ -373,6 +375,10 @@ func (t *managedLink) candidates(service, element, callID, device string) []Cand
 
 // Request implements Upcalls.
 func (t *managedLink) Request(req *uacsta.Message) error {
+	if req.Name() != uacsta.NameMonitorStop { // else Event traces it
+		req.SetCause(t.proxy.cfg.Trace.Exchange())
+		t.traced(false, req)
+	}
 	t.inward(req)
 	switch name := req.Name(); {
 	case name == uacsta.NameSystemStatus:
@@ -404,6 +410,8 @@ func (t *managedLink) Event(ev *uacsta.Message) {
 		_ = t.Request(ev) // the link expects no response
 		return
 	}
+	ev.SetCause(t.proxy.cfg.Trace.Exchange())
+	t.traced(false, ev)
 	t.inward(ev)
 	m := l.monitors.of(ev.CrossRef())
 	if m == nil {

@@ -66,6 +66,7 @@ type clientMonitor struct {
 	stale   bool                  // the client may have missed something; guarded by monitor.mu, like from
 	from    int                   // index of the first held event that the client gets
 	reply   answerer
+	cause   uint64 // the number of the exchange that it began in
 }
 
 // maxPrivate limits a MonitorStart with private data, in octets. It is kept as long as the monitor,
@@ -79,7 +80,7 @@ func (s *Session) startMonitor(t *managedLink, device policy.Number, req *uacsta
 		reply(nil, err)
 		return
 	}
-	cm := &clientMonitor{session: s, ref: s.proxy.refs.next(), reply: reply}
+	cm := &clientMonitor{session: s, ref: s.proxy.refs.next(), reply: reply, cause: req.Cause()}
 	inverted, err := req.TakeInversion("requestedMonitorFilter")
 	if err != nil {
 		reply(nil, err)
@@ -187,7 +188,7 @@ func (m *monitor) join(cm *clientMonitor) bool {
 		m.waiting = append(m.waiting, cm)
 	case idle:
 		m.waiting = append(m.waiting, cm)
-		ask = m.start(m.managed.now(), cm.session)
+		ask = m.start(m.managed.now(), cm.session, cm.cause)
 	}
 	m.mu.Unlock()
 	if ask != nil {
@@ -196,9 +197,9 @@ func (m *monitor) join(cm *clientMonitor) bool {
 	return true
 }
 
-// start prepares a MonitorStart for the link; by is the client, or nil for the core. The caller holds
+// start prepares a MonitorStart for the link; by is the client, or nil for the core, cause the number of its exchange, or 0. The caller holds
 // m.mu and calls the returned function after releasing it.
-func (m *monitor) start(l *life, by *Session) (ask func()) {
+func (m *monitor) start(l *life, by *Session, cause uint64) (ask func()) {
 	m.endResync()
 	m.question++
 	question := m.question
@@ -224,14 +225,21 @@ func (m *monitor) start(l *life, by *Session) (ask func()) {
 				case err != nil:
 					answered(nil, err)
 				case in:
-					l.requestIf(by, m.ask.Clone(), sent, answered)
+					l.requestIf(by, m.asked(cause), sent, answered)
 				default:
 					answered(nil, errCall)
 				}
 			})
 		}
 	}
-	return func() { l.requestIf(by, m.ask.Clone(), sent, answered) }
+	return func() { l.requestIf(by, m.asked(cause), sent, answered) }
+}
+
+// asked returns the MonitorStart to send, as a part of an exchange.
+func (m *monitor) asked(cause uint64) *uacsta.Message {
+	ask := m.ask.Clone()
+	ask.SetCause(cause)
+	return ask
 }
 
 // answered takes the response to MonitorStart number question. The link delivers it before the first
@@ -326,7 +334,7 @@ func (m *monitor) tryAgain(l *life, question, refusals int) {
 	m.mu.Lock()
 	var ask func()
 	if m.state == retrying && m.question == question {
-		ask = m.start(l, nil)
+		ask = m.start(l, nil, 0)
 	}
 	m.mu.Unlock()
 	if ask != nil {
@@ -340,7 +348,7 @@ func (m *monitor) restart(l *life) {
 	m.mu.Lock()
 	var ask func()
 	if m.life != l && m.state != stopped && l.active() { // it may already be started in the next life
-		ask = m.start(l, nil)
+		ask = m.start(l, nil, 0)
 	}
 	m.mu.Unlock()
 	if ask != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/audit"
 	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/policy"
 )
 
@@ -24,6 +25,7 @@ type Config struct {
 	Audit    *audit.Log   // nil: nothing is written down
 	Tally    *audit.Tally // of those who have not said who they are; nil: nothing is written down
 	Accounts Accounts     // nil: no application session is authenticated
+	Trace    *trace.Trace // nil: none
 
 	Secrets map[string]Secret      // of digest users, by identity; nil: their passwords do not change
 	Modes   map[string]SessionMode // whether clients open application sessions, by front; one that is missing says it itself

@@ -81,8 +81,10 @@ func (s *Session) Own(req *uacsta.Message, handle func(answer func(*uacsta.Messa
 func (s *Session) request(req *uacsta.Message, handle handler, reply func(*uacsta.Message)) {
 	s.proxy.stats.Requests.Add(1)
 	s.introduce()
+	req.SetCause(s.proxy.cfg.Trace.Exchange())
+	s.traced(false, req)
 	namespace := s.speaks(req.Namespace())
-	answer, why := s.count(req.Name(), namespace, reply)
+	answer, why := s.count(req.Name(), namespace, req.Cause(), reply)
 	if why != nil {
 		answer(nil, why)
 		return
@@ -121,7 +123,9 @@ func (s *Session) speaks(namespace string) string {
 // about it. reply is called as by Request.
 func (s *Session) Unclear(u *uacsta.Unclear, reply func(*uacsta.Message)) {
 	s.proxy.stats.Requests.Add(1)
-	answer, why := s.count(u.Name, s.speaks(u.Namespace), reply)
+	cause := s.proxy.cfg.Trace.Exchange()
+	s.tracedUnclear(cause, u)
+	answer, why := s.count(u.Name, s.speaks(u.Namespace), cause, reply)
 	switch {
 	case why != nil:
 		answer(nil, why)
@@ -134,8 +138,8 @@ func (s *Session) Unclear(u *uacsta.Unclear, reply func(*uacsta.Message)) {
 }
 
 // count counts a request against the client's limits. It returns the function that takes the response,
-// and why the request is refused if it exceeds a limit.
-func (s *Session) count(name, namespace string, reply func(*uacsta.Message)) (answer answerer, why error) {
+// and why the request is refused if it exceeds a limit. cause is the number of the request's exchange.
+func (s *Session) count(name, namespace string, cause uint64, reply func(*uacsta.Message)) (answer answerer, why error) {
 	s.mu.Lock()
 	s.outstanding++
 	tooMany := s.outstanding > s.proxy.bounds.Load().MaxOutstanding
@@ -149,7 +153,7 @@ func (s *Session) count(name, namespace string, reply func(*uacsta.Message)) (an
 		s.overLimit("limits.requests-per-second", name)
 		why = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
 	}
-	return func(res *uacsta.Message, err error) { s.answer(name, namespace, res, err, reply) }, why
+	return func(res *uacsta.Message, err error) { s.answer(name, namespace, cause, res, err, reply) }, why
 }
 
 // use is the key of a rate or tally: an identity, or a peer without one; a rule; calls.
@@ -183,7 +187,7 @@ func (s *Session) dispatch(req *uacsta.Message, handle handler, answer answerer)
 }
 
 // answer sends a response through the client's queue, so that it precedes the events that follow it.
-func (s *Session) answer(name, namespace string, res *uacsta.Message, err error, reply func(*uacsta.Message)) {
+func (s *Session) answer(name, namespace string, cause uint64, res *uacsta.Message, err error, reply func(*uacsta.Message)) {
 	if err != nil {
 		s.proxy.stats.Refusals.Add(1)
 		var refusal *uacsta.Error
@@ -197,6 +201,7 @@ func (s *Session) answer(name, namespace string, res *uacsta.Message, err error,
 		}
 	}
 	if res != nil {
+		res.SetCause(cause)
 		s.translate(res, namespace)
 	}
 	s.deliver(delivery{msg: res, after: s.noted.Load(), reply: func(m *uacsta.Message) {

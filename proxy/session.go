@@ -136,6 +136,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s.who.Store(&s.own)
 	if err := s.admit(o.Line); err != nil {
 		p.stats.Denials.Add(1)
+		s.tracedState("refused", err)
 		s.log(slog.LevelWarn, "session refused", o.Identity, "line", o.Line, "err", err)
 		entry := s.entry("refused")
 		entry.Devices, entry.Reason = texts(s.line), err.Error()
@@ -166,6 +167,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		s.expire(o.Until)
 	}
 	p.stats.Sessions.Add(1)
+	s.tracedState("opened", nil)
 	s.log(slog.LevelInfo, "session opened", o.Identity, "line", o.Line)
 	return s, nil
 }
@@ -290,6 +292,7 @@ func (s *Session) close(reason error, lost bool) {
 	entry := s.entry("closed")
 	if who := s.Identity(); s.teardown(lost) {
 		s.noteEnd(entry, reason)
+		s.tracedState("closed", reason)
 		if reason == nil {
 			s.log(slog.LevelInfo, "session closed", who)
 			return
@@ -303,6 +306,7 @@ func (s *Session) disconnect(reason error) {
 	entry := s.entry("closed")
 	if who := s.Identity(); s.teardown(false) {
 		s.noteEnd(entry, reason)
+		s.tracedState("closed", reason)
 		s.log(slog.LevelWarn, "session ended", who, "reason", reason)
 		defer share.Survive(s.proxy.cfg.Log, "closing a session", nil)
 		s.client.Closed(reason)
@@ -520,8 +524,10 @@ func (s *Session) deliverNext() (more bool) {
 	switch {
 	case d.reply != nil:
 		_ = d.after.Wait() // the request was carried out even if the audit line could not be written, so the client gets the true response
+		s.traced(true, d.msg)
 		d.reply(d.msg)
 	case !closed && d.msg != nil:
+		s.traced(true, d.msg)
 		s.client.Event(d.msg)
 	}
 	if d.last != nil {

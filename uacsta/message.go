@@ -14,6 +14,7 @@ type Message struct {
 	root   *etree.Element
 	unsure bool   // Error.Unsure, of an error message that was not parsed
 	detail string // Error.Detail of it
+	cause  uint64 // for the trace: see Message.Cause
 }
 
 // Kind is the kind of a message. The name of its root decides (ECMA-323).
@@ -169,7 +170,7 @@ func size(e *etree.Element) int {
 
 // Clone returns a deep copy.
 func (m *Message) Clone() *Message {
-	return &Message{root: m.root.Copy(), unsure: m.unsure, detail: m.detail}
+	return &Message{root: m.root.Copy(), unsure: m.unsure, detail: m.detail, cause: m.cause}
 }
 
 // CrossRef returns the monitorCrossRefID, or "".

@@ -69,7 +69,7 @@ that has the telephones. It also has a switch of its own, with virtual phones.`,
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
 	root.AddGroup(&cobra.Group{ID: "server", Title: "The proxy:"}, &cobra.Group{ID: "client", Title: "A client for any TR/87 server:"})
-	root.AddCommand(serveCommand(), demoCommand(), checkCommand(), importCommand(), statusCommand(), reloadCommand(), serverCommand(), webhooksCommand(), unlockCommand(), accountsCommand(), tokensCommand(), policyCommand(), auditCommand(), certsCommand(), phoneCommand(), simulateCommand(), decodeCommand(), versionCommand())
+	root.AddCommand(serveCommand(), demoCommand(), checkCommand(), importCommand(), statusCommand(), traceCommand(), reloadCommand(), serverCommand(), webhooksCommand(), unlockCommand(), accountsCommand(), tokensCommand(), policyCommand(), auditCommand(), certsCommand(), phoneCommand(), simulateCommand(), decodeCommand(), versionCommand())
 	root.AddCommand(clientCommands()...)
 	root.AddCommand(serviceCommands()...)
 	root.AddCommand(voiceCommands()...)

@@ -25,6 +25,7 @@ type Config struct {
 	Addresses    Addresses     `yaml:"addresses"`
 	Operations   Operations    `yaml:"operations"`
 	Admin        Admin         `yaml:"admin"`
+	Trace        Trace         `yaml:"trace"`
 	Demo         bool          `yaml:"demo"`
 	Names        []string      `yaml:"certificate-names"`
 	Trusted      []Peer        `yaml:"trusted"`
@@ -143,6 +144,12 @@ type Admin struct {
 	Mode   string `yaml:"mode"`
 }
 
+// Trace is the key trace.
+type Trace struct {
+	MaxMiB  int `yaml:"max-mib"` // 0: no trace
+	Records int `yaml:"records"`
+}
+
 // Numbers is the key numbers.
 type Numbers struct {
 	Main     string          `yaml:"main"`
@@ -207,6 +214,7 @@ func Default(kinds Kinds) *Config {
 		},
 		Operations: Operations{Address: "127.0.0.1:9062"},
 		Audit:      Audit{MaxMiB: 100, Keep: 10},
+		Trace:      Trace{MaxMiB: 8, Records: 10000},
 		Admin:      Admin{Mode: "0600"},
 		Digest:     Digest{Realm: "tr87proxy", MD5: true},
 		Limits:     Limits{Sessions: 20000, SessionsPerIdentity: 2000, MonitorsPerIdentity: 20000, RequestsPerSecond: 5000, CallsPerMinute: 3000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024, QueueMiB: 4, QueuesMiB: 256, StrangersMiB: 64},

@@ -27,6 +27,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/operations"
 	"github.com/tr87proxy/tr87proxy/internal/tokens"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/internal/webhook"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
@@ -53,6 +54,7 @@ type Node struct {
 	log     *slog.Logger
 	level   *slog.LevelVar
 	core    *proxy.Proxy
+	trace   *trace.Trace // nil: none
 	fronts  []kind.Front // in the order of frontKinds
 	sw      *softswitch.Switch
 	phones  *phones.Server        // nil: no real telephones
@@ -147,7 +149,8 @@ func assemble(cfg *config.Config, o Options, readOnly bool) (*Node, error) {
 	}
 	n.users.Store(&users)
 	n.digest = len(users) > 0
-	n.core = proxy.New(proxy.Config{Policy: rules, Numbers: numbers, Secrets: secrets(users), Modes: modesOf(cfg), Log: log, Accounts: checks, Limits: limitsOf(cfg)})
+	n.trace = trace.New(trace.Limits{Records: cfg.Trace.Records, Octets: cfg.Trace.MaxMiB << 20})
+	n.core = proxy.New(proxy.Config{Policy: rules, Numbers: numbers, Secrets: secrets(users), Modes: modesOf(cfg), Log: log, Accounts: checks, Limits: limitsOf(cfg), Trace: n.trace})
 	links, err := n.linksOf(cfg, &config.Config{})
 	if err != nil {
 		return nil, err
@@ -325,7 +328,7 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 		if err != nil {
 			return fmt.Errorf("admin.socket: %w", err)
 		}
-		serve((&operations.Admin{Status: n.status, Server: n.server, Reload: n.reload, Locks: func() any { return n.locks() }, Unlock: n.unlock, Webhooks: func() any { return n.webhooks() }, Webhook: n.webhook}).Run, l)
+		serve((&operations.Admin{Status: n.status, Server: n.server, Reload: n.reload, Locks: func() any { return n.locks() }, Unlock: n.unlock, Webhooks: func() any { return n.webhooks() }, Webhook: n.webhook, Trace: n.trace}).Run, l)
 	}
 	if n.file != "" {
 		hangUps := make(chan os.Signal, 1)

@@ -12,6 +12,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 )
 
 // Admin serves the admin socket, a local socket for every user who may write to its file. The functions
@@ -26,6 +28,7 @@ type Admin struct {
 	// webhook, and POST /webhooks/replay, drop, enable and remove; letter=ID names the dead letter, owner=IDENTITY the owner.
 	Webhooks func() any
 	Webhook  func(ctx context.Context, do, name string, owner *string, letter string) (any, error)
+	Trace    *trace.Trace // for GET /trace (see [TraceQuery]); nil: there is none
 }
 
 // ListenAdmin opens the socket. It replaces a file that a process left behind, and fails if another
@@ -82,6 +85,7 @@ func (a *Admin) Run(ctx context.Context, l net.Listener) error {
 	})
 	mux.HandleFunc("GET /webhooks", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Webhooks(), nil) })
 	mux.HandleFunc("GET /webhooks/dead", func(w http.ResponseWriter, r *http.Request) { a.webhook(w, r, "dead") })
+	mux.HandleFunc("GET /trace", a.serveTrace)
 	mux.HandleFunc("POST /webhooks/{do}", func(w http.ResponseWriter, r *http.Request) { a.webhook(w, r, r.PathValue("do")) })
 	return run(ctx, l, mux)
 }

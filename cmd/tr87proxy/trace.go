@@ -1,0 +1,225 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/tr87proxy/tr87proxy/internal/operations"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+func traceCommand() *cobra.Command {
+	var socket adminSocket
+	var q operations.TraceQuery
+	var last time.Duration
+	var follow, asJSON, raw bool
+	cmd := &cobra.Command{
+		Use: "trace", Short: "Show what passed through a running proxy, and what it decided", GroupID: "server", Args: exactly(0),
+		Long: `trace shows the last messages that clients and switches have sent, those that the proxy has
+sent them, and the decision between: a ladder with the client at the left, the proxy in the
+middle, and the switch at the right. A filter selects whole exchanges: a request with its
+decision, what the switch got of it, and the response; or an event with what clients got of it.
+
+Passwords are not shown. The proxy keeps the newest messages only (trace in the configuration).`,
+		Example: `  tr87proxy trace --last 5m
+  tr87proxy trace --follow --device 100
+  tr87proxy trace --failures
+  tr87proxy trace --call 9d7f_4 --raw     with the messages
+  tr87proxy trace --identity crm --json | jq -r .name`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if last < 0 {
+				return usageError{fmt.Errorf("--last %s: write a time that has passed, such as 5m", last)}
+			}
+			if last > 0 {
+				q.Since = time.Now().Add(-last)
+			}
+			out := cmd.OutOrStdout()
+			v := &traceView{out: out, errOut: cmd.ErrOrStderr(), json: asJSON, raw: raw, follow: follow, history: !follow || last > 0, arrow: arrowsOf(out)}
+			return v.run(cmd.Context(), &socket, q)
+		},
+	}
+	socket.flags(cmd)
+	fl := cmd.Flags()
+	fl.BoolVarP(&follow, "follow", "f", false, "go on until interrupted; without --last, begin now")
+	fl.DurationVar(&last, "last", 0, "only of this time, such as 5m")
+	fl.StringVar(&q.Device, "device", "", "about a device, as a message writes it or as the rules see it")
+	fl.StringVar(&q.Call, "call", "", "about a call, by its callID")
+	fl.StringVar(&q.Session, "session", "", "of a client's session")
+	fl.StringVar(&q.Identity, "identity", "", "of clients with this identity")
+	fl.StringVar(&q.Link, "link", "", "of a link")
+	fl.StringVar(&q.Name, "service", "", "of a service or event, such as MakeCall or Delivered")
+	fl.BoolVar(&q.Failures, "failures", false, "only what was refused or failed")
+	fl.BoolVar(&asJSON, "json", false, "write a line of JSON for each record")
+	fl.BoolVar(&raw, "raw", false, "show the messages, too")
+	return cmd
+}
+
+// traceView shows records.
+type traceView struct {
+	out, errOut                io.Writer
+	json, raw, follow, history bool
+	arrow                      int // columns of an arrow of the ladder
+}
+
+func (v *traceView) run(ctx context.Context, socket *adminSocket, q operations.TraceQuery) error {
+	var answer trace.Answer
+	if err := socket.ask(ctx, http.MethodGet, q.Path(), &answer); err != nil {
+		return err
+	}
+	if v.history {
+		if err := v.show(answer); err != nil {
+			return err
+		}
+		if len(answer.Records) == 0 && !v.follow {
+			fmt.Fprintln(v.errOut, "nothing in the trace matches; it keeps the newest messages only")
+		}
+	}
+	for q.Since = (time.Time{}); v.follow; {
+		q.After, q.Wait = max(answer.Last, 1), 20*time.Second
+		answer = trace.Answer{}
+		switch err := socket.ask(ctx, http.MethodGet, q.Path(), &answer); {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		if answer.Lost {
+			fmt.Fprintln(v.errOut, "some records were lost: more came than the trace keeps")
+		}
+		if err := v.show(answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *traceView) show(answer trace.Answer) error {
+	for i := range answer.Records {
+		r := &answer.Records[i]
+		if v.json {
+			encoder := json.NewEncoder(v.out)
+			encoder.SetEscapeHTML(false)
+			if err := encoder.Encode(r); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, line := range v.ladder(r) {
+			if _, err := fmt.Fprintln(v.out, strings.TrimRight(line, " ")); err != nil {
+				return err
+			}
+		}
+		if v.raw && r.Message != "" {
+			for line := range strings.Lines(readable(r.Message)) {
+				fmt.Fprintln(v.out, "    "+printable(strings.TrimRight(line, "\n")))
+			}
+			if r.Cut > 0 {
+				fmt.Fprintf(v.out, "    (%d more octets)\n", r.Cut)
+			}
+		}
+	}
+	return nil
+}
+
+// readable returns a message with each element on a line of its own, or as it is if it cannot be read.
+func readable(message string) string {
+	m, err := uacsta.Parse([]byte(message))
+	if err != nil {
+		return message
+	}
+	return m.Indented()
+}
+
+// The columns of the ladder, without those of its arrows.
+const (
+	timeColumn   = len("15:04:05.000 ")
+	clientColumn = 12
+	linkColumn   = 10
+	narrowArrow  = 22 // so that the ladder has 80 columns
+	wideArrow    = 44 // more is not easier to read
+)
+
+// arrowsOf returns how many columns an arrow has: what a terminal has room for.
+func arrowsOf(out io.Writer) int {
+	f, isFile := out.(*os.File)
+	if !isFile {
+		return narrowArrow
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return narrowArrow
+	}
+	return max(narrowArrow, min(wideArrow, (width-timeColumn-clientColumn-linkColumn)/2))
+}
+
+// ladder returns the lines that show a record.
+func (v *traceView) ladder(r *trace.Record) []string {
+	client, proxy := r.Time.Local().Format("15:04:05.000 "), strings.Repeat(" ", timeColumn+clientColumn+v.arrow)
+	client += column(cmp.Or(r.Identity, r.Front), clientColumn)
+	toProxy := client + strings.Repeat(" ", v.arrow) + "|"
+	note := r.Reason
+	switch {
+	case r.Kind == trace.State && r.Lane == trace.Client:
+		client += " session " + r.Name + ": " + printable(r.Peer)
+	case r.Kind == trace.State:
+		client = toProxy + column(" link "+r.Name, v.arrow) + "| " + printable(r.Link)
+	case r.Kind == trace.Decision && r.Allowed:
+		client, note = toProxy+" allowed: "+printable(note), ""
+	case r.Kind == trace.Decision:
+		client, note = toProxy+" refused: "+printable(note), ""
+	case r.Lane == trace.Client:
+		client += v.drawn(summary(r), r.Out) + "|"
+	default:
+		client = toProxy + v.drawn(summary(r), !r.Out) + "| " + printable(r.Link)
+	}
+	if note == "" {
+		return []string{client}
+	}
+	return []string{client, proxy + "| " + printable(note)}
+}
+
+// drawn draws the arrow of a message.
+func (v *traceView) drawn(what string, toTheLeft bool) string {
+	room := v.arrow - len("-- -->")
+	what = column(what, min(room, utf8.RuneCountInString(what)))
+	rest := strings.Repeat("-", room-utf8.RuneCountInString(what))
+	if toTheLeft {
+		return "<-- " + what + " " + rest + "-"
+	}
+	return "-- " + what + " " + rest + "->"
+}
+
+// column returns a text of exactly so many characters.
+func column(text string, width int) string {
+	text = printable(text)
+	if n := utf8.RuneCountInString(text); n <= width {
+		return text + strings.Repeat(" ", width-n)
+	}
+	return string([]rune(text)[:width-1]) + "…"
+}
+
+// summary returns what a message is, and which devices it names.
+func summary(r *trace.Record) string {
+	name := r.Name
+	switch r.Kind {
+	case "event":
+		name = strings.TrimSuffix(name, "Event")
+	case "response":
+		name = "ok " + strings.TrimSuffix(strings.TrimSuffix(name, "Response"), "PosResponse")
+	case "error", trace.Refusal:
+		name = "refused"
+	}
+	return strings.TrimSpace(name + " " + strings.Join(r.Devices, " "))
+}

@@ -1,0 +1,89 @@
+package operations
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/trace"
+)
+
+// TraceQuery is what a client of the admin socket wants of the trace.
+type TraceQuery struct {
+	trace.Filter
+
+	After uint64        // the number of a record: those after it; 0: the newest
+	Wait  time.Duration // for the first record after After, at most half a minute
+}
+
+// TraceMost is how many records one response has at most.
+const TraceMost = 1000
+
+// longestWait is shorter than the time within which a response must have been written.
+const longestWait = 30 * time.Second
+
+// Path returns the query as the path of a request to the admin socket.
+func (q TraceQuery) Path() string {
+	v := url.Values{}
+	for name, text := range map[string]string{
+		"device": q.Device, "call": q.Call, "session": q.Session, "identity": q.Identity, "link": q.Link, "name": q.Name, "lane": q.Lane,
+	} {
+		if text != "" {
+			v.Set(name, text)
+		}
+	}
+	if !q.Since.IsZero() {
+		v.Set("since", q.Since.Format(time.RFC3339Nano))
+	}
+	if q.Failures {
+		v.Set("failures", "")
+	}
+	v.Set("after", strconv.FormatUint(q.After, 10))
+	v.Set("wait", q.Wait.String())
+	return "/trace?" + v.Encode()
+}
+
+// parseTrace reads what Path has written.
+func parseTrace(v url.Values) (q TraceQuery, err error) {
+	q.Filter = trace.Filter{
+		Device: v.Get("device"), Call: v.Get("call"), Session: v.Get("session"), Identity: v.Get("identity"), Link: v.Get("link"),
+		Name: v.Get("name"), Lane: v.Get("lane"), Failures: v.Has("failures"),
+	}
+	if text := v.Get("since"); text != "" {
+		if q.Since, err = time.Parse(time.RFC3339Nano, text); err != nil {
+			return q, err
+		}
+	}
+	if text := v.Get("after"); text != "" {
+		if q.After, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return q, err
+		}
+	}
+	if text := v.Get("wait"); text != "" {
+		q.Wait, err = time.ParseDuration(text)
+	}
+	return q, err
+}
+
+// ErrNoTrace means that the configuration turns the trace off.
+var ErrNoTrace = errors.New("the configuration turns the trace off; write for example trace: {max-mib: 8}, and restart the proxy")
+
+func (a *Admin) serveTrace(w http.ResponseWriter, r *http.Request) {
+	q, err := parseTrace(r.URL.Query())
+	if err == nil && a.Trace == nil {
+		err = ErrNoTrace
+	}
+	if err != nil {
+		answer(w, nil, err)
+		return
+	}
+	if q.Wait > 0 {
+		ctx, cancel := context.WithTimeout(r.Context(), min(q.Wait, longestWait))
+		a.Trace.Wait(ctx, q.After)
+		cancel()
+	}
+	answer(w, a.Trace.Read(q.After, q.Filter, TraceMost), nil)
+}

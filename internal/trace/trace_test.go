@@ -1,0 +1,184 @@
+package trace
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// names returns the names of records.
+func names(a Answer) []string {
+	list := make([]string, 0, len(a.Records))
+	for i := range a.Records {
+		list = append(list, a.Records[i].Name)
+	}
+	return list
+}
+
+// A filter selects whole exchanges, in the order in which their records were made.
+func TestExchanges(t *testing.T) {
+	tr := New(Limits{Records: 100, Octets: 1 << 20})
+	call, other := tr.Exchange(), tr.Exchange()
+	for _, r := range []Record{
+		{Exchange: call, Name: "MakeCall", Devices: []string{"100", "101"}, Identity: "crm", Lane: Client},
+		{Exchange: other, Name: "HoldCall", Devices: []string{"102"}, Identity: "desk", Lane: Client},
+		{Exchange: call, Name: "MakeCall", Lane: Proxy, Kind: Decision, Allowed: true},
+		{Exchange: other, Name: "HoldCall", Lane: Proxy, Kind: Decision},
+		{Exchange: call, Name: "MakeCallResponse", Lane: Switch, Link: "pbx", Calls: []string{"7"}},
+		{Name: "up", Kind: State, Lane: Switch, Link: "pbx"},
+	} {
+		tr.Add(r, false)
+	}
+	whole := []string{"MakeCall", "MakeCall", "MakeCallResponse"}
+	for _, c := range []struct {
+		f    Filter
+		want []string
+	}{
+		{Filter{Device: "101"}, whole},
+		{Filter{Call: "7"}, whole},
+		{Filter{Identity: "crm"}, whole},
+		{Filter{Name: "makecall"}, whole},
+		{Filter{Link: "pbx"}, append(slices.Clone(whole), "up")},
+		{Filter{Failures: true}, []string{"HoldCall", "HoldCall"}},
+		{Filter{Device: "101", Identity: "desk"}, []string{}},
+		{Filter{Device: "10"}, []string{}},
+		{Filter{Since: time.Now().Add(time.Hour)}, []string{}},
+	} {
+		if got := names(tr.Read(0, c.f, 100)); !slices.Equal(got, c.want) {
+			t.Errorf("%+v selects %q, want %q", c.f, got, c.want)
+		}
+	}
+	if got := tr.Read(0, Filter{}, 2); !slices.Equal(names(got), []string{"MakeCallResponse", "up"}) || got.Last != 6 {
+		t.Errorf("the newest two records are %q, read on from %d", names(got), got.Last)
+	}
+	first := tr.Read(1, Filter{}, 2)
+	if !slices.Equal(names(first), []string{"HoldCall", "MakeCall"}) || first.Last != 3 {
+		t.Errorf("the two records after the first are %q, read on from %d", names(first), first.Last)
+	}
+	if rest := tr.Read(first.Last, Filter{}, 100); len(rest.Records) != 3 || rest.Lost {
+		t.Errorf("then come %q, lost %t", names(rest), rest.Lost)
+	}
+}
+
+// The memory is bounded by records and by octets, long messages are cut, and a reader hears that it lost records.
+func TestBounds(t *testing.T) {
+	tr := New(Limits{Records: 80, Octets: 1 << 20})
+	for n := range 200 {
+		tr.Add(Record{Name: fmt.Sprint(n)}, false)
+	}
+	if a := tr.Read(1, Filter{}, 1000); len(a.Records) != 70 || a.Records[69].Name != "199" || !a.Lost {
+		t.Errorf("%d of 200 records are kept, the last %s, lost %t", len(a.Records), a.Records[len(a.Records)-1].Name, a.Lost)
+	}
+	if a := tr.Read(150, Filter{}, 1000); a.Lost {
+		t.Error("records that are kept are lost")
+	}
+	tr = New(Limits{Records: 1 << 20, Octets: 1 << 20})
+	long := strings.Repeat("é", maxMessage)
+	for range 1000 {
+		tr.Add(Record{Message: long}, false)
+	}
+	if tr.known.octets > 1<<20 || len(tr.known.records) < 50 {
+		t.Errorf("%d records take %d octets", len(tr.known.records), tr.known.octets)
+	}
+	if r := tr.Read(0, Filter{}, 1).Records[0]; r.Cut != maxMessage || len(r.Message) != maxMessage {
+		t.Errorf("of %d octets %d are kept and %d cut", len(long), len(r.Message), r.Cut)
+	}
+}
+
+// Strangers push out one another's records only.
+func TestStrangers(t *testing.T) {
+	tr := New(Limits{Records: 80, Octets: 1 << 20})
+	tr.Add(Record{Name: "MakeCall"}, false)
+	for range 10000 {
+		tr.Add(Record{Name: "noise"}, true)
+	}
+	got := names(tr.Read(0, Filter{}, 1000))
+	if len(got) != 11 || got[0] != "MakeCall" {
+		t.Errorf("after a flood the trace has %q", got)
+	}
+}
+
+// A trace without room is off: it keeps nothing and nobody has to ask.
+func TestOff(t *testing.T) {
+	for _, l := range []Limits{{}, {Records: 10}, {Octets: 10}} {
+		tr := New(l)
+		if tr != nil {
+			t.Fatalf("%+v make a trace", l)
+		}
+		tr.Add(Record{}, false)
+		if a := tr.Read(0, Filter{}, 10); len(a.Records) != 0 || tr.Exchange() != 0 {
+			t.Errorf("a trace that is off has %v", a)
+		}
+	}
+}
+
+// Readers wait for the next record, and no longer than they want.
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := New(Limits{Records: 100, Octets: 1 << 20})
+		var group sync.WaitGroup
+		woken := make(chan uint64, 10)
+		for range 10 {
+			group.Go(func() {
+				tr.Wait(t.Context(), 0)
+				woken <- tr.Read(0, Filter{}, 1).Last
+			})
+		}
+		synctest.Wait()
+		if len(woken) != 0 {
+			t.Fatal("somebody did not wait")
+		}
+		tr.Add(Record{}, false)
+		group.Wait()
+		for range 10 {
+			if last := <-woken; last != 1 {
+				t.Errorf("woken at record %d", last)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		tr.Wait(ctx, 1)
+		if waited := time.Since(start); waited != time.Minute {
+			t.Errorf("waited for %s", waited)
+		}
+	})
+}
+
+// Many goroutines add and read at once: each record is there once, and numbers grow.
+func TestConcurrent(t *testing.T) {
+	tr := New(Limits{Records: 1 << 20, Octets: 1 << 30})
+	var group sync.WaitGroup
+	for n := range 8 {
+		group.Go(func() {
+			for range 1000 {
+				tr.Add(Record{Exchange: tr.Exchange()}, n%2 == 0)
+			}
+		})
+	}
+	group.Go(func() {
+		for last := uint64(1); last < 8000; {
+			tr.Wait(t.Context(), last)
+			a := tr.Read(last, Filter{}, 100)
+			for i := range a.Records {
+				if a.Records[i].Number <= last {
+					t.Errorf("record %d after %d", a.Records[i].Number, last)
+				}
+				last = a.Records[i].Number
+			}
+		}
+	})
+	group.Wait()
+	seen := map[uint64]bool{}
+	for _, r := range tr.Read(0, Filter{}, 1<<20).Records {
+		seen[r.Exchange] = true
+	}
+	if len(seen) != 8000 {
+		t.Errorf("%d of 8000 records", len(seen))
+	}
+}

@@ -79,7 +79,7 @@ func (p *Proxy) stranger(peer string, e audit.Entry) {
 // Refused records in the audit file and the trace that a front refused a client, and why. who is the identity that
 // the client claimed; "" means none.
 func (p *Proxy) Refused(front, peer, who, reason string) {
-	p.cfg.Trace.Add(trace.Record{Lane: trace.Client, Kind: trace.State, Name: "refused", Identity: who, Front: front, Peer: peer, Reason: reason}, true)
+	p.cfg.Trace.Add(trace.Record{Lane: trace.Client, Kind: trace.State, Name: "refused", Identity: who, Front: front, Peer: peer, Reason: strings.Clone(reason)}, true, nil)
 	p.stranger(peerOf(peer), audit.Entry{Kind: "refused", Who: who, Front: front, Peer: peer, Reason: reason})
 }
 

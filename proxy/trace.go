@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"bytes"
 	"slices"
+	"strings"
+	"sync"
 
 	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -15,16 +18,24 @@ func (s *Session) traced(out bool, m *uacsta.Message) {
 	if s.proxy.cfg.Trace == nil || m == nil || s.reach == ReachOwn {
 		return
 	}
-	r := recordOf(m)
-	r.Lane, r.Out = trace.Client, out
-	s.keep(r)
+	r := trace.Record{Lane: trace.Client, Out: out, Kind: m.Kind().String()}
+	if refusal := m.Err(); refusal != nil {
+		r.Reason = strings.Clone(refusal.Error()) // with the detail that the message does not have
+	}
+	who := s.complete(&r)
+	s.proxy.traceMessage(r, who == "", m)
 }
 
-// keep adds a record about the session to the trace.
+// complete adds to a record whose session it is about. It returns the identity.
+func (s *Session) complete(r *trace.Record) string {
+	r.Session, r.Identity, r.Front, r.Peer = s.id, s.Identity().Name, s.front, s.peer
+	return r.Identity
+}
+
+// keep adds a record about the session that is no message to the trace.
 func (s *Session) keep(r trace.Record) {
-	who := s.Identity()
-	r.Session, r.Identity, r.Front, r.Peer = s.id, who.Name, s.front, s.peer
-	s.proxy.cfg.Trace.Add(r, who.Name == "")
+	who := s.complete(&r)
+	s.proxy.cfg.Trace.Add(r, who == "", nil)
 }
 
 // tracedUnclear keeps that a request came that different readers could read differently.
@@ -67,9 +78,7 @@ func (t *managedLink) traced(out bool, m *uacsta.Message) {
 	if t.proxy.cfg.Trace == nil || m == nil {
 		return
 	}
-	r := recordOf(m)
-	r.Lane, r.Out, r.Link = trace.Switch, out, t.name
-	t.proxy.cfg.Trace.Add(r, false)
+	t.proxy.traceMessage(trace.Record{Lane: trace.Switch, Out: out, Link: t.name, Kind: m.Kind().String()}, false, m)
 }
 
 // tracedAnswer keeps the switch's answer to a request: a response, or the error in its place.
@@ -78,7 +87,7 @@ func (t *managedLink) tracedAnswer(req, res *uacsta.Message, err error) {
 		return
 	}
 	if err != nil {
-		t.proxy.cfg.Trace.Add(trace.Record{Exchange: req.Cause(), Lane: trace.Switch, Kind: trace.Refusal, Name: req.Name(), Link: t.name, Reason: err.Error()}, false)
+		t.proxy.cfg.Trace.Add(trace.Record{Exchange: req.Cause(), Lane: trace.Switch, Kind: trace.Refusal, Name: req.Name(), Link: t.name, Reason: err.Error()}, false, nil)
 		return
 	}
 	if res != nil {
@@ -96,12 +105,30 @@ func (t *managedLink) tracedState(name string, reason error) {
 	if reason != nil {
 		r.Reason = reason.Error()
 	}
-	t.proxy.cfg.Trace.Add(r, false)
+	t.proxy.cfg.Trace.Add(r, false, nil)
 }
 
-// recordOf returns a record with what a message says.
-func recordOf(m *uacsta.Message) trace.Record {
-	r := trace.Record{Exchange: m.Cause(), Kind: m.Kind().String(), Name: m.Name(), Message: m.Masked()}
+// buffers are for messages on their way into the trace.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// traceMessage keeps a record of a message.
+func (p *Proxy) traceMessage(r trace.Record, stranger bool, m *uacsta.Message) {
+	r.Exchange = m.Cause()
+	b, _ := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(b)
+	b.Reset()
+	m.WriteMasked(b)
+	p.cfg.Trace.Add(r, stranger, b.Bytes())
+}
+
+// Explain fills in what the message of a record of the trace says. It is a trace.Reader.
+func Explain(r *trace.Record) {
+	m, err := uacsta.Parse([]byte(r.Message))
+	if err != nil { // it was cut, or is none of CSTA-XML
+		r.Name, _, _ = strings.Cut(strings.TrimPrefix(r.Message, "<"), " ")
+		return
+	}
+	r.Kind, r.Name = m.Kind().String(), m.Name()
 	for _, d := range m.Devices() {
 		if id := d.ID(); id != "" && !slices.Contains(r.Devices, id) {
 			r.Devices = append(r.Devices, id)
@@ -112,8 +139,7 @@ func recordOf(m *uacsta.Message) trace.Record {
 			r.Calls = append(r.Calls, id)
 		}
 	}
-	if refusal := m.Err(); refusal != nil {
+	if refusal := m.Err(); refusal != nil && r.Reason == "" {
 		r.Reason = refusal.Error()
 	}
-	return r
 }

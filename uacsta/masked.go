@@ -1,6 +1,7 @@
 package uacsta
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/beevik/etree"
@@ -15,24 +16,33 @@ func (m *Message) SetCause(cause uint64) { m.cause = cause }
 // mask stands where a secret was.
 const mask = "(masked)"
 
-// Masked returns the message without an XML declaration and without secrets, for people: passwords are replaced.
-func (m *Message) Masked() string {
+// WriteMasked writes the message without an XML declaration and without secrets, for people: passwords are replaced.
+func (m *Message) WriteMasked(b *bytes.Buffer) {
 	if !hides(m.root) {
-		return m.String()
+		write(b, m.root)
+		return
 	}
 	shown := m.Clone()
 	hide(shown.root)
-	return shown.String()
+	write(b, shown.root)
 }
 
 // secret reports whether an element or attribute of this local name holds a secret, in the standard's messages or in those
 // of vendors.
 func secret(name string) bool {
-	if len(name) < len("pin") {
-		return false
+	for _, whole := range []string{"pwd", "pin"} {
+		if strings.EqualFold(name, whole) {
+			return true
+		}
 	}
-	name = strings.ToLower(name)
-	return strings.Contains(name, "passw") || strings.Contains(name, "secret") || strings.Contains(name, "credential") || name == "pwd" || name == "pin"
+	for i := range len(name) - len("passw") + 1 {
+		for _, part := range []string{"passw", "secret", "credential"} {
+			if name[i]|0x20 == part[0] && i+len(part) <= len(name) && strings.EqualFold(name[i:i+len(part)], part) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // hides reports whether there is a secret in an element or below it.

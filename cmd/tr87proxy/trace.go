@@ -89,10 +89,11 @@ func (v *traceView) run(ctx context.Context, socket *adminSocket, q operations.T
 	for q.Since = (time.Time{}); v.follow; {
 		q.After, q.Wait = max(answer.Last, 1), 20*time.Second
 		answer = trace.Answer{}
-		switch err := socket.ask(ctx, http.MethodGet, q.Path(), &answer); {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
+		err := socket.ask(ctx, http.MethodGet, q.Path(), &answer)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // the user has interrupted it
+		}
+		if err != nil {
 			return err
 		}
 		if answer.Lost {

@@ -150,6 +150,9 @@ type Trace struct {
 	Records int `yaml:"records"`
 }
 
+// leastRecords is the smallest trace.records.
+const leastRecords = 100
+
 // Numbers is the key numbers.
 type Numbers struct {
 	Main     string          `yaml:"main"`
@@ -335,6 +338,12 @@ func (c *Config) check(d *document) {
 		if v < 1 || v > maxMiB {
 			d.fault(key, fmt.Sprintf("must be a number of MiB; write 1 to %d", maxMiB))
 		}
+	}
+	if c.Trace.MaxMiB < 0 || c.Trace.MaxMiB > maxMiB {
+		d.fault("trace.max-mib", fmt.Sprintf("must be a number of MiB; write 1 to %d, or 0 for no trace", maxMiB))
+	}
+	if c.Trace.Records < leastRecords {
+		d.fault("trace.records", fmt.Sprintf("must be at least %d; write 0 as trace.max-mib for no trace", leastRecords))
 	}
 	if c.Operations.Address != "" {
 		if host, _, err := net.SplitHostPort(c.Operations.Address); err != nil {

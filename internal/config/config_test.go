@@ -119,6 +119,8 @@ func TestFaults(t *testing.T) {
 		{good + "log: loud", "x:6: log: must have keys below it"},
 		{good + "limits: {sessions: many}", "x:6: limits.sessions: must be a whole number"},
 		{good + "limits: {strangers-mib: 9999999999999}", "x:6: limits.strangers-mib: must be a number of MiB; write 1 to 1048576"},
+		{good + "trace: {max-mib: -1}", "x:6: trace.max-mib: must be a number of MiB; write 1 to 1048576, or 0 for no trace"},
+		{good + "trace: {records: 5}", "x:6: trace.records: must be at least 100; write 0 as trace.max-mib for no trace"},
 		{good + "audit: {max-mib: 0}", "x:6: audit.max-mib: must be a number of MiB; write 1 to 1048576"},
 		{good + "limits: {sessions: 0}", "x:6: limits.sessions: must be a number greater than 0"},
 		{good + "digest: {md5: maybe}", "x:6: digest.md5: must be true or false"},

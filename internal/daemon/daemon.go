@@ -149,7 +149,7 @@ func assemble(cfg *config.Config, o Options, readOnly bool) (*Node, error) {
 	}
 	n.users.Store(&users)
 	n.digest = len(users) > 0
-	n.trace = trace.New(trace.Limits{Records: cfg.Trace.Records, Octets: cfg.Trace.MaxMiB << 20})
+	n.trace = trace.New(trace.Limits{Records: cfg.Trace.Records, Octets: cfg.Trace.MaxMiB << 20}, proxy.Explain)
 	n.core = proxy.New(proxy.Config{Policy: rules, Numbers: numbers, Secrets: secrets(users), Modes: modesOf(cfg), Log: log, Accounts: checks, Limits: limitsOf(cfg), Trace: n.trace})
 	links, err := n.linksOf(cfg, &config.Config{})
 	if err != nil {

@@ -46,7 +46,7 @@ type Record struct {
 	Calls    []string  `json:"calls,omitempty"`   // callIDs
 	Allowed  bool      `json:"allowed,omitempty"` // the outcome of a decision
 	Reason   string    `json:"reason,omitempty"`
-	Message  string    `json:"message,omitempty"` // as CSTA-XML, without secrets
+	Message  string    `json:"message,omitempty"` // as it is shown to people, without secrets
 	Cut      int       `json:"cut,omitempty"`     // octets at the end of the message that are not kept
 }
 
@@ -55,20 +55,23 @@ func (r *Record) Failure() bool {
 	return r.Kind == Refusal || r.Kind == "error" || r.Kind == Decision && !r.Allowed
 }
 
-// Limits bound the memory of a trace. Zero octets turn it off.
+// Limits bound the memory of a trace. Zero turns it off.
 type Limits struct {
-	Records int // records; a share of them for strangers
-	Octets  int // octets of memory, about; a share of them for strangers
+	Records int // that are kept; a share of them for strangers
+	Octets  int // of their messages; a share of them for strangers
 }
 
 const (
-	strangersShare = 8       // strangers have one part in so many
-	maxMessage     = 8 << 10 // octets that are kept of one message
-	recordOctets   = 384     // of a record without its texts
+	strangersShare = 8        // strangers have one part in so many
+	maxMessage     = 32 << 10 // octets that are kept of one message
 )
+
+// Reader fills in what a message says of itself: Kind, Name, Devices, Calls and Reason.
+type Reader func(*Record)
 
 // Trace keeps records. Methods may be called from any goroutine; a nil Trace keeps nothing.
 type Trace struct {
+	read      Reader
 	exchanges atomic.Uint64
 
 	mu        sync.Mutex
@@ -79,13 +82,14 @@ type Trace struct {
 	changed   chan struct{} // closed at the next record; nil: nobody waits
 }
 
-// New returns a trace, or nil if it is off.
-func New(l Limits) *Trace {
-	if l.Octets <= 0 || l.Records <= 0 {
+// New returns a trace, or nil if it is off. Records are read with read when somebody asks for them, so that keeping them
+// costs little.
+func New(l Limits, read Reader) *Trace {
+	if l.Octets < strangersShare || l.Records < strangersShare {
 		return nil
 	}
-	few := Limits{Records: max(1, l.Records/strangersShare), Octets: l.Octets / strangersShare}
-	return &Trace{known: ring{limits: Limits{l.Records - few.Records, l.Octets - few.Octets}}, strangers: ring{limits: few}}
+	few := Limits{Records: l.Records / strangersShare, Octets: l.Octets / strangersShare}
+	return &Trace{read: read, known: newRing(Limits{l.Records - few.Records, l.Octets - few.Octets}), strangers: newRing(few)}
 }
 
 // Exchange returns the number of a new exchange, or 0 if the trace is off.
@@ -97,58 +101,29 @@ func (t *Trace) Exchange() uint64 {
 }
 
 // Add keeps a record, and gives it its number and time. stranger says that its peer has no identity. The oldest records go
-// when there is no more room.
-func (t *Trace) Add(r Record, stranger bool) {
+// when there is no more room. Add keeps copies of message, Name, Devices and Calls; the other texts of the record must
+// not be parts of longer ones.
+func (t *Trace) Add(r Record, stranger bool, message []byte) {
 	if t == nil {
 		return
 	}
-	if over := len(r.Message) - maxMessage; over > 0 {
-		r.Message, r.Cut = strings.ToValidUTF8(r.Message[:maxMessage], ""), over
+	if over := len(message) - maxMessage; over > 0 {
+		message, r.Cut = message[:maxMessage], over
 	}
+	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.last++
-	r.Number, r.Time = t.last, time.Now()
+	r.Number, r.Time = t.last, now
 	of := &t.known
 	if stranger {
 		of = &t.strangers
 	}
-	t.lost = max(t.lost, of.add(r))
+	t.lost = max(t.lost, of.add(&r, message))
 	if t.changed != nil {
 		close(t.changed)
 		t.changed = nil
 	}
-}
-
-// ring is a queue of records whose oldest go when there is no more room.
-type ring struct {
-	limits  Limits
-	records []Record
-	octets  int
-}
-
-// add keeps a record and returns the number of the last one that went for it, or 0.
-func (q *ring) add(r Record) (lost uint64) {
-	q.records = append(q.records, r)
-	q.octets += r.octets()
-	for len(q.records) > q.limits.Records || q.octets > q.limits.Octets && len(q.records) > 1 {
-		lost = q.records[0].Number
-		q.octets -= q.records[0].octets()
-		q.records[0] = Record{}
-		q.records = q.records[1:]
-	}
-	return lost
-}
-
-// octets returns about how much memory the record takes.
-func (r *Record) octets() int {
-	n := recordOctets + len(r.Message) + len(r.Reason)
-	for _, list := range [][]string{r.Devices, r.Calls} {
-		for _, s := range list {
-			n += len(s) + 16
-		}
-	}
-	return n
 }
 
 // Answer is what [Trace.Read] returns.
@@ -158,34 +133,51 @@ type Answer struct {
 	Lost    bool     `json:"lost"` // records after the number that was asked from are no longer kept
 }
 
-// Read returns the records after a number that a filter selects, in order, at most so many. A record is selected, too, if
-// another of its exchange is.
+// Read returns the records after a number that a filter selects, in order, at most so many: the first of them, or with number
+// 0 the newest. A record is selected, too, if another of its exchange is.
 func (t *Trace) Read(after uint64, f Filter, most int) Answer {
 	if t == nil {
 		return Answer{Records: []Record{}}
 	}
 	t.mu.Lock()
-	known, strangers := slices.Clone(t.known.records), slices.Clone(t.strangers.records)
+	all := t.strangers.list(t.known.list(nil))
 	answer := Answer{Last: t.last, Lost: after < t.lost && after > 0}
 	t.mu.Unlock()
-	all := append(known, strangers...)
-	slices.SortFunc(all, func(a, b Record) int { return int(a.Number) - int(b.Number) }) //nolint:gosec // no trace has that many
-	chosen := map[uint64]bool{}
+	slices.SortFunc(all, func(a, b Record) int { return int(a.Number) - int(b.Number) })
+	wanted := func(r *Record) bool { return r.Number > after && !r.Time.Before(f.Since) }
+	recent := map[uint64]bool{} // exchanges with records that may be selected
 	for i := range all {
-		if f.matches(&all[i]) {
-			chosen[all[i].Exchange] = true
+		if wanted(&all[i]) {
+			recent[all[i].Exchange] = true
 		}
 	}
-	answer.Records = slices.DeleteFunc(all, func(r Record) bool {
-		return r.Number <= after || r.Time.Before(f.Since) || !(f.matches(&r) || r.Exchange != 0 && chosen[r.Exchange])
-	})
-	if len(answer.Records) > most {
-		if after > 0 {
-			answer.Records = answer.Records[:most]
-			answer.Last = answer.Records[most-1].Number
-		} else { // the newest count when somebody looks back
-			answer.Records = answer.Records[len(answer.Records)-most:]
+	chosen := map[uint64]bool{}
+	matches := make([]bool, len(all))
+	for i := range all {
+		r := &all[i]
+		if !wanted(r) && (r.Exchange == 0 || !recent[r.Exchange]) {
+			continue
 		}
+		if t.read != nil && r.Message != "" {
+			t.read(r)
+		}
+		if matches[i] = f.matches(r); matches[i] && r.Exchange != 0 {
+			chosen[r.Exchange] = true
+		}
+	}
+	answer.Records = make([]Record, 0, min(most, len(all)))
+	for i := range all {
+		if wanted(&all[i]) && (matches[i] || chosen[all[i].Exchange]) {
+			answer.Records = append(answer.Records, all[i])
+		}
+	}
+	switch over := len(answer.Records) - most; {
+	case over <= 0:
+	case after > 0:
+		answer.Records = answer.Records[:most]
+		answer.Last = answer.Records[most-1].Number
+	default:
+		answer.Records = answer.Records[over:]
 	}
 	return answer
 }

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -22,7 +23,7 @@ func names(a Answer) []string {
 
 // A filter selects whole exchanges, in the order in which their records were made.
 func TestExchanges(t *testing.T) {
-	tr := New(Limits{Records: 100, Octets: 1 << 20})
+	tr := New(Limits{Records: 100, Octets: 1 << 20}, nil)
 	call, other := tr.Exchange(), tr.Exchange()
 	for _, r := range []Record{
 		{Exchange: call, Name: "MakeCall", Devices: []string{"100", "101"}, Identity: "crm", Lane: Client},
@@ -32,7 +33,7 @@ func TestExchanges(t *testing.T) {
 		{Exchange: call, Name: "MakeCallResponse", Lane: Switch, Link: "pbx", Calls: []string{"7"}},
 		{Name: "up", Kind: State, Lane: Switch, Link: "pbx"},
 	} {
-		tr.Add(r, false)
+		tr.Add(r, false, nil)
 	}
 	whole := []string{"MakeCall", "MakeCall", "MakeCallResponse"}
 	for _, c := range []struct {
@@ -67,9 +68,9 @@ func TestExchanges(t *testing.T) {
 
 // The memory is bounded by records and by octets, long messages are cut, and a reader hears that it lost records.
 func TestBounds(t *testing.T) {
-	tr := New(Limits{Records: 80, Octets: 1 << 20})
+	tr := New(Limits{Records: 80, Octets: 1 << 20}, nil)
 	for n := range 200 {
-		tr.Add(Record{Name: fmt.Sprint(n)}, false)
+		tr.Add(Record{Name: fmt.Sprint(n)}, false, nil)
 	}
 	if a := tr.Read(1, Filter{}, 1000); len(a.Records) != 70 || a.Records[69].Name != "199" || !a.Lost {
 		t.Errorf("%d of 200 records are kept, the last %s, lost %t", len(a.Records), a.Records[len(a.Records)-1].Name, a.Lost)
@@ -77,25 +78,35 @@ func TestBounds(t *testing.T) {
 	if a := tr.Read(150, Filter{}, 1000); a.Lost {
 		t.Error("records that are kept are lost")
 	}
-	tr = New(Limits{Records: 1 << 20, Octets: 1 << 20})
-	long := strings.Repeat("é", maxMessage)
-	for range 1000 {
-		tr.Add(Record{Message: long}, false)
+	tr = New(Limits{Records: 1 << 20, Octets: 1 << 20}, nil)
+	var long []byte
+	for n := range 1000 {
+		long = bytes.Repeat([]byte{byte(n)}, 1+n*97)
+		tr.Add(Record{Name: "n", Devices: []string{"a", "b"}}, false, long)
 	}
-	if tr.known.octets > 1<<20 || len(tr.known.records) < 50 {
-		t.Errorf("%d records take %d octets", len(tr.known.records), tr.known.octets)
+	list := tr.Read(0, Filter{}, 1000).Records
+	if len(list) < 25 || len(tr.known.texts)+len(tr.strangers.texts) != 1<<20 {
+		t.Errorf("%d records are kept", len(list))
 	}
-	if r := tr.Read(0, Filter{}, 1).Records[0]; r.Cut != maxMessage || len(r.Message) != maxMessage {
-		t.Errorf("of %d octets %d are kept and %d cut", len(long), len(r.Message), r.Cut)
+	for i, r := range list {
+		n := 1000 - len(list) + i
+		if r.Message != strings.Repeat(string([]byte{byte(n)}), min(maxMessage, 1+n*97)) || r.Cut != max(0, 1+n*97-maxMessage) || r.Name != "n" || !slices.Equal(r.Devices, []string{"a", "b"}) {
+			t.Fatalf("record %d has %d octets, %d cut, name %q, devices %q", n, len(r.Message), r.Cut, r.Name, r.Devices)
+		}
+	}
+	tr = New(Limits{Records: 16, Octets: 16}, nil) // less room than a record takes
+	tr.Add(Record{Name: strings.Repeat("n", 100)}, false, long)
+	if a := tr.Read(0, Filter{}, 10); len(a.Records) != 1 || len(a.Records[0].Name) > 16 {
+		t.Errorf("without room: %+v", a)
 	}
 }
 
 // Strangers push out one another's records only.
 func TestStrangers(t *testing.T) {
-	tr := New(Limits{Records: 80, Octets: 1 << 20})
-	tr.Add(Record{Name: "MakeCall"}, false)
+	tr := New(Limits{Records: 80, Octets: 1 << 20}, nil)
+	tr.Add(Record{Name: "MakeCall"}, false, nil)
 	for range 10000 {
-		tr.Add(Record{Name: "noise"}, true)
+		tr.Add(Record{Name: "noise"}, true, nil)
 	}
 	got := names(tr.Read(0, Filter{}, 1000))
 	if len(got) != 11 || got[0] != "MakeCall" {
@@ -106,11 +117,11 @@ func TestStrangers(t *testing.T) {
 // A trace without room is off: it keeps nothing and nobody has to ask.
 func TestOff(t *testing.T) {
 	for _, l := range []Limits{{}, {Records: 10}, {Octets: 10}} {
-		tr := New(l)
+		tr := New(l, nil)
 		if tr != nil {
 			t.Fatalf("%+v make a trace", l)
 		}
-		tr.Add(Record{}, false)
+		tr.Add(Record{}, false, nil)
 		if a := tr.Read(0, Filter{}, 10); len(a.Records) != 0 || tr.Exchange() != 0 {
 			t.Errorf("a trace that is off has %v", a)
 		}
@@ -120,7 +131,7 @@ func TestOff(t *testing.T) {
 // Readers wait for the next record, and no longer than they want.
 func TestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr := New(Limits{Records: 100, Octets: 1 << 20})
+		tr := New(Limits{Records: 100, Octets: 1 << 20}, nil)
 		var group sync.WaitGroup
 		woken := make(chan uint64, 10)
 		for range 10 {
@@ -133,7 +144,7 @@ func TestWait(t *testing.T) {
 		if len(woken) != 0 {
 			t.Fatal("somebody did not wait")
 		}
-		tr.Add(Record{}, false)
+		tr.Add(Record{}, false, nil)
 		group.Wait()
 		for range 10 {
 			if last := <-woken; last != 1 {
@@ -152,12 +163,12 @@ func TestWait(t *testing.T) {
 
 // Many goroutines add and read at once: each record is there once, and numbers grow.
 func TestConcurrent(t *testing.T) {
-	tr := New(Limits{Records: 1 << 20, Octets: 1 << 30})
+	tr := New(Limits{Records: 1 << 20, Octets: 1 << 24}, nil)
 	var group sync.WaitGroup
 	for n := range 8 {
 		group.Go(func() {
 			for range 1000 {
-				tr.Add(Record{Exchange: tr.Exchange()}, n%2 == 0)
+				tr.Add(Record{Exchange: tr.Exchange()}, n%2 == 0, nil)
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	record "github.com/tr87proxy/tr87proxy/api/events"
+	xml "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
 )
 
 // exchanged is a kind of message on a WebSocket, for the description.
@@ -79,7 +80,7 @@ func asyncAPI() ([]byte, error) {
 		"defaultContentType": typeJSON,
 		"channels": object{"events": object{
 			"address":     eventsPath,
-			"description": "A WebSocket, with the subprotocol " + protocolEvents + " or none. GET without Upgrade gives the events of the same stream as Server-Sent Events. With the subprotocol " + protocolXML + " each message is a document of CSTA-XML.",
+			"description": "A WebSocket, with the subprotocol " + protocolEvents + " or none. GET without Upgrade gives the events of the same stream as Server-Sent Events. With the subprotocol " + xml.Subprotocol + " messages carry documents of CSTA-XML (wire/cstaxml/README.md).",
 			"messages":    inChannel,
 			"bindings":    object{"ws": object{"method": http.MethodGet, "query": schemas.Schema(typeOf[Subscription](), true, "Subscription"), "bindingVersion": "0.1.0"}},
 		}},

@@ -21,6 +21,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/proxy/fronttest"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	xml "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
 )
 
 // The WebSocket keeps the contract of fronts, with JSON and with the subprotocol csta-xml.
@@ -62,7 +63,7 @@ func TestFront(t *testing.T) {
 		}
 		fronttest.Test(t, fronttest.Kit{
 			Start: start, Wire: func(nc net.Conn, _ string) fronttest.Wire {
-				return &xmlWire{socketWire: socketWire{nc: nc, protocol: protocolXML}}
+				return &xmlWire{socketWire: socketWire{nc: nc, protocol: xml.Subprotocol}}
 			},
 			Without: without,
 		})

@@ -2,13 +2,11 @@ package api
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/openid"
 )
 
@@ -16,7 +14,7 @@ import (
 type Identification struct {
 	OpenID OpenID `yaml:"openid"`
 	// Origins are those of pages that may use the interface from a browser, beside the proxy's own.
-	Origins []string `yaml:"origins"`
+	Origins kind.Origins `yaml:"origins"`
 	// Hosts are the names by which clients without credentials reach the proxy without TLS.
 	Hosts []string `yaml:"hosts"`
 }
@@ -33,11 +31,7 @@ type OpenID struct {
 // Check reports faults.
 func (id *Identification) Check(s *config.Section) {
 	id.OpenID.check(s)
-	for i, text := range id.Origins {
-		if fault := originFault(text); fault != "" {
-			s.Fault(fmt.Sprintf("origins[%d]", i), fault)
-		}
-	}
+	id.Origins.Check("origins", s)
 	for i, host := range id.Hosts {
 		if u, err := url.Parse("//" + host); err != nil || u.Host != host || u.Port() != "" || strings.ContainsAny(host, "*:[]") || host == "" {
 			s.Fault(fmt.Sprintf("hosts[%d]", i), "must be a name without port; write for example pbx.contoso.com")
@@ -60,23 +54,6 @@ func (o *OpenID) check(s *config.Section) {
 	}
 }
 
-// originFault returns what is wrong with an entry of origins, or "".
-func originFault(text string) string {
-	if text == "*" {
-		return "must be a single origin: with *, any page that somebody opens could use telephones, where an address or a remembered password is enough; write for example https://crm.contoso.com"
-	}
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || u.Opaque != "" || strings.Contains(text, "*"):
-		return "must be an origin, as browsers write it: scheme, host and port; write for example https://crm.contoso.com"
-	case text != strings.ToLower(text):
-		return "must be in small letters, as browsers write it"
-	case u.Scheme == "https" && u.Port() == "443", u.Scheme == "http" && u.Port() == "80":
-		return "must be without :" + u.Port() + ", as browsers write it"
-	}
-	return ""
-}
-
 func (id *Identification) hosts() []string {
 	list := make([]string, len(id.Hosts))
 	for i, host := range id.Hosts {
@@ -86,17 +63,7 @@ func (id *Identification) hosts() []string {
 }
 
 // local reports whether a request to this host cannot be one of a foreign page that has a name of its own for the proxy's
-// address: only a name can be that.
+// address.
 func (a *authenticator) local(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.ToLower(strings.Trim(host, "[]"))
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
-	}
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	return slices.Contains(a.hosts, host)
+	return kind.LocalHost(host) || kind.ListedHost(host, a.hosts)
 }

@@ -2,16 +2,16 @@ package api
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 // cors says which pages in browsers may use the interface: those of listed origins, and the proxy's own. It never permits
 // cookies, because there are none; a page sends credentials itself.
 type cors struct {
-	origins []string
+	origins kind.Origins
 	auth    *authenticator // responds to those that are refused
 }
 
@@ -20,25 +20,14 @@ func newCORS(id *Identification, auth *authenticator) *cors { return &cors{id.Or
 // allowed reports whether a request may come from where it comes: from no page in a browser, from one of the proxy's own, or
 // from one of a listed origin. It holds for WebSockets, too, which browsers let every page open.
 func (c *cors) allowed(r *http.Request) bool {
-	origins := r.Header["Origin"]
 	switch {
-	case len(origins) > 1:
-		return false
-	case len(origins) == 1:
-		return origins[0] == own(r) || slices.Contains(c.origins, origins[0])
+	case len(r.Header["Origin"]) > 0:
+		return c.origins.Allow(r)
 	case r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions:
 		return true
 	}
 	site := r.Header.Get("Sec-Fetch-Site") // a form of a foreign page, of which the browser hides the origin
 	return site != "cross-site" && site != "same-site"
-}
-
-// own returns the origin of the proxy's own pages, as the client of a request sees them.
-func own(r *http.Request) string {
-	if r.TLS != nil {
-		return "https://" + r.Host
-	}
-	return "http://" + r.Host
 }
 
 // What pages may send and read.

@@ -11,6 +11,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/proxy"
+	xml "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
 	soap "github.com/tr87proxy/tr87proxy/wire/soap/front"
 )
 
@@ -26,6 +27,7 @@ type Server struct {
 	events    *events
 	webhooks  *webhooks
 	soap      *soap.Server
+	documents *xml.Server
 	outbounds []*outbound
 	mux       *http.ServeMux
 	handler   http.Handler
@@ -48,6 +50,7 @@ func NewServer(settings *Settings, env *kind.FrontEnv) (*Server, error) {
 	}
 	s.cors = newCORS(&settings.Identification, s.auth)
 	s.soap = s.newSOAP()
+	s.documents = s.newDocuments(env)
 	s.describe()
 	s.handler = s.cors.wrap(s.surviving(s.withSOAP(s.identified(s.once(s.mux)))))
 	return s, nil

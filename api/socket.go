@@ -17,13 +17,12 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	xml "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
 )
 
-// The subprotocols of WebSockets. Without one, messages are as in protocolEvents.
-const (
-	protocolEvents = "events"   // JSON: events, and requests with their responses
-	protocolXML    = "csta-xml" // each message is a document of CSTA-XML
-)
+// protocolEvents is the subprotocol of WebSockets with JSON: events, and requests with their responses. It holds without
+// one, too. Another is xml.Subprotocol.
+const protocolEvents = "events"
 
 // Status codes of closing (RFC 6455 section 7.4, and the registry of IANA).
 const (
@@ -51,7 +50,6 @@ type socket struct {
 	conn    *websocket.Conn
 	wire    *wire // below conn; nil: the proxy has dialled
 	client  *client
-	xml     bool
 	dialled *outbound     // nil: the client has opened it
 	done    chan struct{} // closed at the end, after reason is set
 	reason  error
@@ -63,7 +61,6 @@ type socket struct {
 	last    atomic.Int64   // when something was last written
 	pinging atomic.Bool
 	beat    atomic.Bool   // a heartbeat is due
-	busy    atomic.Bool   // the reading goroutine waits for a response
 	acked   atomic.Uint64 // the last event that the application has acknowledged; 0: none
 	sent    atomic.Uint64 // the last event that was written; 0: none
 	stored  atomic.Uint64 // of these, what is remembered
@@ -96,12 +93,15 @@ func (s *Server) newSocket(who caller, peer string, place func() proxy.Place) (*
 
 // upgrade serves a WebSocket that a client opens.
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, who caller) {
+	if slices.Contains(offered(r), xml.Subprotocol) {
+		s.upgradeXML(w, r, who)
+		return
+	}
 	k, err := s.newSocket(who, r.RemoteAddr, placeOf(r))
 	if err != nil {
 		fail(w, explained(err))
 		return
 	}
-	k.xml = slices.Contains(offered(r), protocolXML) // which Accept then selects
 	if err := k.subscribed(r); err != nil {
 		k.finish(nil)
 		fail(w, streaming(err))
@@ -109,7 +109,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, who caller) {
 	}
 	k.wire = &wire{}
 	conn, err := websocket.Accept(takeOver{w, k.wire}, r, &websocket.AcceptOptions{
-		Subprotocols:       []string{protocolXML, protocolEvents},
+		Subprotocols:       []string{protocolEvents},
 		InsecureSkipVerify: true, // cors has decided about pages
 	})
 	if err != nil { // Accept has responded
@@ -133,12 +133,6 @@ func (k *socket) serve(conn *websocket.Conn) {
 
 // subscribed prepares the stream that the request for a WebSocket asks for.
 func (k *socket) subscribed(r *http.Request) error {
-	if k.xml {
-		if r.URL.RawQuery != "" {
-			return problem(http.StatusUnprocessableEntity, "the subprotocol %s takes no parameters: start monitors by CSTA", protocolXML)
-		}
-		return nil
-	}
 	in, err := subscriptionOf(r.URL.Query(), r.Header.Get("Last-Event-ID"))
 	if err != nil || len(in.Devices) == 0 {
 		return err
@@ -201,8 +195,6 @@ func (k *socket) read() (reason error) {
 			k.close(statusUnsupported, "messages must be text")
 		case !utf8.Valid(data):
 			k.close(statusNoText, "a message is no UTF-8")
-		case k.xml:
-			k.document(data)
 		default:
 			k.message(data)
 		}
@@ -280,10 +272,6 @@ func (k *socket) close(code websocket.StatusCode, reason string) {
 
 // event is called by the core with an event of the session, or a request of the switching function.
 func (k *socket) event(m *uacsta.Message) {
-	if k.xml {
-		k.send(m.Bytes())
-		return
-	}
 	k.send(encoded(cstaMessage{Type: typeCSTA, CSTA: m}))
 }
 
@@ -310,17 +298,16 @@ func (k *socket) pulse(now time.Time) {
 		return
 	}
 	k.last.Store(now.UnixNano())
-	if k.beat.Store(true); !k.xml {
-		k.kick()
-	}
-	if k.busy.Load() || !k.pinging.CompareAndSwap(false, true) {
+	k.beat.Store(true)
+	k.kick()
+	if !k.pinging.CompareAndSwap(false, true) {
 		return
 	}
 	k.spawn("pinging a WebSocket", func() {
 		defer k.pinging.Store(false)
 		ctx, cancel := context.WithTimeout(k.ctx, pongTime)
 		defer cancel()
-		if k.conn.Ping(ctx) != nil && !k.busy.Load() {
+		if k.conn.Ping(ctx) != nil {
 			_ = k.conn.CloseNow()
 		}
 	})

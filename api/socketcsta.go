@@ -69,34 +69,3 @@ func (k *socket) answer(id string, xml bool, m *uacsta.Message, unclear *uacsta.
 	}
 	k.send(encoded(res))
 }
-
-// document handles a document of a client that speaks CSTA-XML. Its requests are carried out one after the other.
-func (k *socket) document(data []byte) {
-	req, err := uacsta.Parse(data)
-	answered := make(chan struct{})
-	reply := func(m *uacsta.Message) {
-		if m != nil {
-			k.send(m.Bytes())
-		}
-		close(answered)
-	}
-	var unclear *uacsta.Unclear
-	switch {
-	case errors.As(err, &unclear):
-		k.client.session.Unclear(unclear, reply)
-	case err != nil:
-		k.close(statusNoText, "a message is no document of CSTA-XML: "+err.Error())
-		return
-	case k.client.alone(req) != nil:
-		k.send(uacsta.ErrorMessage(uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported), req.Edition()).Bytes())
-		return
-	default:
-		k.client.session.Request(req, reply)
-	}
-	k.busy.Store(true)
-	defer k.busy.Store(false)
-	select {
-	case <-answered:
-	case <-k.ctx.Done():
-	}
-}

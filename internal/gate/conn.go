@@ -170,8 +170,15 @@ func (c *Conn) Close(reason error) {
 	c.changed.Broadcast()
 	c.mu.Unlock()
 	close(c.ended)
-	_ = c.nc.Close()
+	if nc, ok := c.nc.(reasoned); ok {
+		nc.CloseFor(reason)
+	} else {
+		_ = c.nc.Close()
+	}
 }
+
+// reasoned is a connection that tells its peer why it is closed. CloseFor does not wait for the peer.
+type reasoned interface{ CloseFor(reason error) }
 
 // Finish closes the connection after the queue was sent, or at once if the queue is full.
 func (c *Conn) Finish(reason error) {

@@ -116,25 +116,41 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context
 			continue
 		}
 		wait = 0
-		life, end := context.WithCancelCause(ctx)
-		guest, why := g.admit(nc, end)
-		if why != "" {
-			end(nil)
-			g.refuse(nc, why)
-			_ = nc.Close()
-			continue
+		if host := g.enter(ctx, nc, false); host != nil {
+			group.Go(func() { host(serve) })
 		}
-		group.Go(func() {
-			defer end(nil)
-			defer guest.leave()
-			defer func() { _ = nc.Close() }()
-			defer share.Survive(g.cfg.Log, "serving "+nc.RemoteAddr().String(), nil)
-			if err := g.handshake(life, guest); err != nil {
-				g.refuse(nc, "TLS handshake failed: "+err.Error())
-				return
-			}
-			_ = Guard(g.cfg.Log, "serving a connection", func() error { serve(life, guest); return nil }) // Guard has logged it
-		})
+	}
+}
+
+// Host is Serve for one connection that another server has accepted, and whose peer it has identified: the guest is no stranger.
+// It returns after the connection is closed.
+func (g *Gate) Host(ctx context.Context, nc net.Conn, serve func(ctx context.Context, guest *Guest)) {
+	if host := g.enter(ctx, nc, true); host != nil {
+		host(serve)
+	}
+}
+
+// enter admits a connection and returns what serves and closes it, or refuses and closes it and returns nil. known says that
+// its peer is identified.
+func (g *Gate) enter(ctx context.Context, nc net.Conn, known bool) (host func(serve func(context.Context, *Guest))) {
+	life, end := context.WithCancelCause(ctx)
+	guest, why := g.admit(nc, known, end)
+	if why != "" {
+		end(nil)
+		g.refuse(nc, why)
+		_ = nc.Close()
+		return nil
+	}
+	return func(serve func(context.Context, *Guest)) {
+		defer end(nil)
+		defer guest.leave()
+		defer func() { _ = nc.Close() }()
+		defer share.Survive(g.cfg.Log, "serving "+nc.RemoteAddr().String(), nil)
+		if err := g.handshake(life, guest); err != nil {
+			g.refuse(nc, "TLS handshake failed: "+err.Error())
+			return
+		}
+		_ = Guard(g.cfg.Log, "serving a connection", func() error { serve(life, guest); return nil }) // Guard has logged it
 	}
 }
 
@@ -152,10 +168,11 @@ func AddrOf(nc net.Conn) netip.Addr {
 }
 
 // admit enters a connection into the table, or returns why it is refused. end closes the
-// connection if it is evicted. Over TLS every peer is a stranger before the handshake.
-func (g *Gate) admit(nc net.Conn, end context.CancelCauseFunc) (*Guest, string) {
+// connection if it is evicted. Over TLS every peer that is not known is a stranger before the
+// handshake.
+func (g *Gate) admit(nc net.Conn, known bool, end context.CancelCauseFunc) (*Guest, string) {
 	addr := AddrOf(nc)
-	trusted := g.cfg.Trusts(addr)
+	trusted := known || g.cfg.Trusts(addr)
 	switch {
 	case g.cfg.Admits != nil && !g.cfg.Admits(addr):
 		return nil, "address not admitted"
@@ -163,12 +180,13 @@ func (g *Gate) admit(nc net.Conn, end context.CancelCauseFunc) (*Guest, string) 
 		return nil, "too many new connections"
 	}
 	_, secure := nc.(*tls.Conn)
+	proved := trusted && (known || !secure)
 	guest := newGuest(g, nc, addr, end)
 	var err error
-	if guest.place, err = g.places.Enter(addr, trusted && !secure, guest.makeRoom); err != nil {
+	if guest.place, err = g.places.Enter(addr, proved, guest.makeRoom); err != nil {
 		return nil, "too many connections: " + err.Error() + g.key(err)
 	}
-	if trusted && !secure {
+	if proved {
 		guest.Prove()
 	} else {
 		g.cfg.Strangers.enter(guest, secure)

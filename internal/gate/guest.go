@@ -53,6 +53,11 @@ var (
 	errMemory  = errors.New("closed to make room for others: too much memory for peers that have not logged in")
 )
 
+// Evicted reports whether reason means that a gate closed a connection to make room.
+func Evicted(reason error) bool {
+	return errors.Is(reason, errPlace) || errors.Is(reason, errShare) || errors.Is(reason, errMemory)
+}
+
 func newGuest(g *Gate, nc net.Conn, addr netip.Addr, end context.CancelCauseFunc) *Guest {
 	return &Guest{
 		Conn: nc, gate: g, peer: share.Of(addr), end: end,

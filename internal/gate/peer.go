@@ -226,6 +226,16 @@ func (p *Peer[A]) Only() (id int, only bool) {
 	return w.id, len(p.taken) == 1
 }
 
+// Oldest returns the invoke ID of the oldest request that awaits a response; 0 if there is none.
+func (p *Peer[A]) Oldest() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w := first[A](&p.asked); w != nil {
+		return w.id
+	}
+	return 0
+}
+
 // first returns the oldest request of a list, or nil.
 func first[A any](l *list.List) *waiting[A] {
 	e := l.Front()

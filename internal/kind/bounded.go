@@ -66,8 +66,8 @@ func withPlace(ctx context.Context, nc net.Conn) context.Context {
 
 // Known says that the client of a request is identified: strangers no longer have its connection closed.
 func Known(ctx context.Context) {
-	if guest := guestOf(ctx); guest != nil {
-		guest.Prove()
+	if v := visitOf(ctx); v != nil {
+		v.guest.Prove()
 	}
 	place, _ := ctx.Value(placeKey{}).(*share.Entry)
 	place.Raise(share.Known)

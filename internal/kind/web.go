@@ -23,18 +23,19 @@ type Web struct {
 	group  sync.WaitGroup
 }
 
-// NewWeb returns what serves a handler. Close ends it.
-func NewWeb(log *slog.Logger, handler http.Handler) *Web {
+// NewWeb returns what serves connections. Shutdown ends it.
+func NewWeb(log *slog.Logger) *Web {
 	w := &Web{conns: make(chan net.Conn), over: make(chan struct{})}
 	w.server = newHTTPServer(log, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if secure, ok := guestOf(r.Context()).Conn.(*cryptotls.Conn); ok {
+		v := visitOf(r.Context())
+		if secure, ok := v.guest.Conn.(*cryptotls.Conn); ok {
 			state := secure.ConnectionState()
 			r.TLS = &state
 		}
-		handler.ServeHTTP(rw, r)
+		v.handler.ServeHTTP(rw, r)
 	}))
 	w.server.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
-		return context.WithValue(ctx, guestKey{}, nc.(*visit).guest)
+		return context.WithValue(ctx, visitKey{}, nc.(*visit))
 	}
 	w.server.ConnState = func(nc net.Conn, state http.ConnState) {
 		if state == http.StateIdle || state == http.StateHijacked {
@@ -50,9 +51,10 @@ func NewWeb(log *slog.Logger, handler http.Handler) *Web {
 	return w
 }
 
-// Serve serves a connection until it ends, ctx ends or the Web is closed. nc is what is read of the guest's connection.
-func (w *Web) Serve(ctx context.Context, guest *gate.Guest, nc net.Conn) {
-	v := &visit{Conn: nc, guest: guest, closed: make(chan struct{})}
+// Serve serves a connection by a handler until it ends, ctx ends or the Web is closed. nc is what is read of the guest's
+// connection. If the handler takes the connection over, Serve serves it as [TakeOver] says.
+func (w *Web) Serve(ctx context.Context, guest *gate.Guest, nc net.Conn, handler http.Handler) {
+	v := &visit{Conn: nc, guest: guest, handler: handler, closed: make(chan struct{}), next: make(chan func(context.Context), 1)}
 	defer func() { _ = v.Close() }()
 	select {
 	case w.conns <- v:
@@ -62,11 +64,17 @@ func (w *Web) Serve(ctx context.Context, guest *gate.Guest, nc net.Conn) {
 		return
 	}
 	select {
+	case serve := <-v.next:
+		serve(ctx)
 	case <-v.closed:
 	case <-w.over:
 	case <-ctx.Done():
 	}
 }
+
+// TakeOver has the connection of a request, which the handler has hijacked, served by a function: on the goroutine of
+// [Web.Serve], whose context it gets. When the function returns, the connection is closed. TakeOver does not wait.
+func TakeOver(r *http.Request, serve func(ctx context.Context)) { visitOf(r.Context()).next <- serve }
 
 // Shutdown closes connections, those with a request after it, as long as ctx holds.
 func (w *Web) Shutdown(ctx context.Context) {
@@ -104,10 +112,12 @@ type visit struct {
 	net.Conn
 
 	guest    *gate.Guest
+	handler  http.Handler
 	once     sync.Once
 	closed   chan struct{}
-	taken    atomic.Int64 // octets counted for the request that is being read or answered
-	hijacked atomic.Bool  // who reads it now counts by himself
+	next     chan func(context.Context) // what serves the connection on; at most one comes
+	taken    atomic.Int64               // octets counted for the request that is being read or answered
+	hijacked atomic.Bool                // who reads it now counts by himself
 }
 
 // Read implements net.Conn.
@@ -132,10 +142,10 @@ func (v *visit) Close() error {
 	return v.Conn.Close()
 }
 
-type guestKey struct{}
+type visitKey struct{}
 
-// guestOf returns the guest of a request that came by a Web, or nil.
-func guestOf(ctx context.Context) *gate.Guest {
-	guest, _ := ctx.Value(guestKey{}).(*gate.Guest)
-	return guest
+// visitOf returns the visit of a request that came by a Web, or nil.
+func visitOf(ctx context.Context) *visit {
+	v, _ := ctx.Value(visitKey{}).(*visit)
+	return v
 }

@@ -54,7 +54,7 @@ func TestWebCountsStrangers(t *testing.T) {
 	strangers := gate.NewStrangers(1 << 20)
 	g := gate.New(gate.Config{Strangers: strangers, Log: log})
 	entered, leave := make(chan struct{}), make(chan struct{})
-	web := NewWeb(log, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { entered <- struct{}{}; <-leave }))
+	web, waits := NewWeb(log), http.HandlerFunc(func(http.ResponseWriter, *http.Request) { entered <- struct{}{}; <-leave })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +62,7 @@ func TestWebCountsStrangers(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() {
-		served <- g.Serve(ctx, l, func(ctx context.Context, guest *gate.Guest) { web.Serve(ctx, guest, guest.Conn) })
+		served <- g.Serve(ctx, l, func(ctx context.Context, guest *gate.Guest) { web.Serve(ctx, guest, guest.Conn, waits) })
 	}()
 	dial := func() net.Conn {
 		nc, err := net.Dial("tcp", l.Addr().String())

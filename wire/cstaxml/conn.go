@@ -38,6 +38,21 @@ const (
 	strangerCost     = 64   // octets of memory for each octet of a document, until it is answered
 )
 
+// Longest returns the length of the longest frame in octets that a connection reads from a guest now.
+func Longest(guest *gate.Guest) int {
+	if guest.Proved() {
+		return MaxFrame
+	}
+	return strangerFrame
+}
+
+// unnumbered reports whether the peer of a connection leaves invoke IDs out. Then its requests are carried out one after the
+// other, and a response of it is that to our oldest request.
+func unnumbered(nc net.Conn) bool {
+	n, ok := nc.(interface{ Unnumbered() bool })
+	return ok && n.Unnumbered()
+}
+
 // firstToClient is the lowest invoke ID of a request to a client: some clients match responses by the ID alone, and their own
 // requests begin with 0 or 1.
 const firstToClient = 5000
@@ -78,10 +93,10 @@ func (c *Conn) read() error {
 	misfit := false // the peer has written a document longer than its header says
 	for {
 		_ = c.nc.SetReadDeadline(time.Time{})
-		longest, elements := MaxFrame, uacsta.MaxElements
+		longest, elements := Longest(c.cfg.Guest), uacsta.MaxElements
 		stranger := !c.cfg.Guest.Proved()
 		if stranger {
-			longest, elements = strangerFrame, strangerElements
+			elements = strangerElements
 		}
 		id, document, err := ReadFrame(r, longest, func() { _ = c.nc.SetReadDeadline(time.Now().Add(c.cfg.FrameTime)) })
 		if err != nil && misfit {
@@ -90,8 +105,8 @@ func (c *Conn) read() error {
 		if err != nil {
 			return err
 		}
-		t := &turn{conn: c, id: id}
-		if stranger {
+		t := &turn{conn: c, id: id, unnumbered: unnumbered(c.nc)}
+		if stranger || t.unnumbered {
 			t.answered = make(chan struct{})
 		}
 		cost := strangerCost * len(document)
@@ -159,11 +174,21 @@ func (c *Conn) rest(r *bufio.Reader, document []byte, longest int) []byte {
 
 // turn is a document of the peer, and its answer if it has one.
 type turn struct {
-	conn     *Conn
-	id       int
-	once     sync.Once
-	asked    bool          // the document is a request
-	answered chan struct{} // closed when the request is answered; nil: nobody waits for that
+	conn       *Conn
+	id         int
+	unnumbered bool // the peer has given no ID
+	once       sync.Once
+	asked      bool          // the document is a request
+	answered   chan struct{} // closed when the request is answered; nil: nobody waits for that
+}
+
+// reply returns what takes the document, if it is the response to a request of ours; else nil.
+func (t *turn) reply() func(*uacsta.Message, error) {
+	id := t.id
+	if t.unnumbered {
+		id = t.conn.Oldest()
+	}
+	return t.conn.Answered(id)
 }
 
 // answer sends the response to a request of the peer; only the first call does.
@@ -178,7 +203,8 @@ func (t *turn) answer(res *uacsta.Message) {
 	})
 }
 
-// wait waits for the answer to a request of a peer that has not logged in: such a peer has one request at a time.
+// wait waits for the answer to a request of a peer that has one request at a time: one that has not logged in, or that does
+// not number its requests.
 func (t *turn) wait() {
 	if !t.asked || t.answered == nil {
 		return
@@ -206,7 +232,7 @@ func (c *Conn) unreadable(t *turn, err error) error {
 		c.handler.Unclear(u, t.answer)
 	case uacsta.Event:
 	default:
-		if reply := c.Answered(t.id); reply != nil {
+		if reply := t.reply(); reply != nil {
 			reply(nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic))
 		}
 	}
@@ -221,7 +247,7 @@ func (c *Conn) dispatch(t *turn, m *uacsta.Message) error {
 		t.asked = true
 		c.handler.Request(m, t.answer)
 	default:
-		reply := c.Answered(t.id)
+		reply := t.reply()
 		if reply == nil {
 			if err := c.Strike(slog.LevelWarn, "response without a request", "invoke", t.id, "message", m.Name()); err != nil || c.cfg.Guest != nil {
 				return err

@@ -12,6 +12,7 @@ import (
 type Dialect struct {
 	Port, TLSPort string               // of addresses without a port
 	Greets        bool                 // the proxy speaks first: its clients wait for SystemStatus. They speak CSTA-XML with headers only
+	Coded         bool                 // messages of WebSockets may have their header in base64
 	Originate     uacsta.AutoOriginate // of a MakeCall without autoOriginate; "": the switch decides, and most prompt
 
 	words func() vocabulary // what a client says beyond the standard; nil: nothing
@@ -34,7 +35,7 @@ var dialects = map[string]Dialect{
 	"plain":     {Port: "8882", TLSPort: "8883"},
 	"openscape": {Port: "1040", TLSPort: "1040", Greets: true, Originate: uacsta.DoNotPrompt},
 	"dmcc":      {Port: "4721", TLSPort: "4722", Originate: uacsta.DoNotPrompt, words: newAvaya},
-	"zultys":    {Port: "8882", TLSPort: "8883", Originate: uacsta.DoNotPrompt, words: newZultys},
+	"zultys":    {Port: "8882", TLSPort: "8883", Coded: true, Originate: uacsta.DoNotPrompt, words: newZultys},
 }
 
 // DialectNames returns the names of the dialects, sorted.

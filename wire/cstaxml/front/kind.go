@@ -17,7 +17,7 @@ import (
 var Kind = kind.FrontOf[Settings]{
 	Key: name,
 	Defaults: func() *Settings {
-		return &Settings{Bounds: kind.DefaultBounds, Protocols: []string{protocolFrames, protocolSOAP}}
+		return &Settings{Bounds: kind.DefaultBounds, Protocols: slices.Clone(protocols)}
 	},
 	Ways:  config.Listens{Transports: []string{"tcp", "tls"}, Ports: usualPort, Dialect: true, Originate: true},
 	Check: (*Settings).check,
@@ -30,6 +30,7 @@ type Settings struct {
 	kind.Bounds
 
 	Protocols []string      `yaml:"protocols"` // that the listeners serve: the first octets tell which one a client speaks
+	Origins   kind.Origins  `yaml:"origins"`   // of pages that may open WebSockets, beside the proxy's own
 	SOAP      soap.Settings `yaml:"soap"`
 }
 
@@ -37,18 +38,22 @@ type Settings struct {
 const (
 	protocolFrames = "csta-xml"
 	protocolSOAP   = "soap"
+	protocolSocket = "websocket"
 )
+
+var protocols = []string{protocolFrames, protocolSOAP, protocolSocket}
 
 func (f *Settings) check(s *config.Section) {
 	f.Check(s)
 	f.SOAP.Check("soap", s)
+	f.Origins.Check("origins", s)
 	for i, p := range f.Protocols {
-		if p != protocolFrames && p != protocolSOAP || slices.Contains(f.Protocols[:i], p) {
-			s.Fault(fmt.Sprintf("protocols[%d]", i), "must be csta-xml or soap, and there once only")
+		if !slices.Contains(protocols, p) || slices.Contains(f.Protocols[:i], p) {
+			s.Fault(fmt.Sprintf("protocols[%d]", i), "must be csta-xml, soap or websocket, and there once only")
 		}
 	}
 	if len(f.Protocols) == 0 {
-		s.Fault("protocols", "must be csta-xml, soap or both")
+		s.Fault("protocols", "must have one of csta-xml, soap and websocket")
 	}
 	for i, l := range f.Listeners() {
 		key := fmt.Sprintf("listen[%d]", i)
@@ -58,7 +63,7 @@ func (f *Settings) check(s *config.Section) {
 		if l.Originate != "" {
 			s.OneOf(key+".auto-originate", l.Originate, string(uacsta.Prompt), string(uacsta.DoNotPrompt))
 		}
-		if dialects[l.Dialect].Greets && !slices.Contains(f.Protocols, protocolFrames) {
+		if dialects[l.Dialect].Greets && !f.has(protocolFrames) {
 			s.Fault(key+".dialect", "greets its clients, which needs csta-xml in protocols")
 		}
 	}
@@ -85,12 +90,18 @@ type listening struct {
 	log    *slog.Logger
 }
 
+// has reports whether the listeners serve a protocol.
+func (f *Settings) has(protocol string) bool { return slices.Contains(f.Protocols, protocol) }
+
 func build(f *Settings, env *kind.FrontEnv) (kind.Front, error) {
 	l := &listening{server: New(env.Access(name, &f.Bounds)), log: env.Log}
-	l.server.frames = slices.Contains(f.Protocols, protocolFrames)
-	if slices.Contains(f.Protocols, protocolSOAP) {
+	l.server.frames = f.has(protocolFrames)
+	if f.has(protocolSOAP) || f.has(protocolSocket) {
+		l.server.http = overHTTP{web: kind.NewWeb(env.Log), sockets: f.has(protocolSocket), door: soap.NewDoor(name, name, f.SOAP.Plain, env), origins: f.Origins}
+	}
+	if f.has(protocolSOAP) {
 		l.soap = soap.Build(&f.SOAP, name, env)
-		l.server.web = kind.NewWeb(env.Log, l.soap)
+		l.server.http.soap = l.soap
 	}
 	return l, nil
 }
@@ -105,6 +116,8 @@ func (f *listening) Serve(ctx context.Context, l *config.Listener, ready func(st
 func (f *listening) Close(ctx context.Context) {
 	if f.soap != nil {
 		f.soap.Close()
-		f.server.web.Shutdown(ctx)
+	}
+	if f.server.http.web != nil {
+		f.server.http.web.Shutdown(ctx)
 	}
 }

@@ -78,10 +78,10 @@ func (s *Server) wrong(p protocol, guest *gate.Guest, nc net.Conn) {
 		why = "it speaks TLS, and this listener has none"
 		_, _ = nc.Write(alert)
 	case web:
-		why = "it speaks HTTP, and xml.protocols has no soap"
-		_, _ = io.WriteString(nc, "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\nThe configuration of this proxy has no soap in xml.protocols.\n")
+		why = "it speaks HTTP, and xml.protocols has neither soap nor websocket"
+		_, _ = io.WriteString(nc, "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\nThe configuration of this proxy has neither soap nor websocket in xml.protocols.\n")
 	case framed:
 		why = "it speaks CSTA-XML with headers, and xml.protocols has no csta-xml"
 	}
-	s.access.Proxy.RefuseConnection(name, guest.Conn, why)
+	s.access.Proxy.RefuseConnection(s.name, guest.Conn, why)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
@@ -20,17 +21,21 @@ const name = "xml"
 // Server is the front for CSTA-XML. A connection is an association: when it ends, so do all monitors and registrations
 // that were started on it.
 type Server struct {
+	name   string // of the front whose clients these are
 	access kind.Access
 	gate   *gate.Gate
-	frames bool      // it serves CSTA-XML with headers
-	web    *kind.Web // it serves SOAP; nil: it does not
+	frames bool     // it serves CSTA-XML with headers
+	http   overHTTP // web is nil: it does not serve HTTP
 }
 
 // New returns a server for the clients that access accepts. It serves the listeners that [Server.Serve] and
 // [Server.ServeDialect] are called with.
-func New(access kind.Access) *Server {
-	s := &Server{access: access, frames: true}
-	s.gate = s.access.NewGate(name)
+func New(access kind.Access) *Server { return NewFor(name, access) }
+
+// NewFor is New for another front, whose WebSockets [Server.Host] serves.
+func NewFor(front string, access kind.Access) *Server {
+	s := &Server{name: front, access: access, frames: true}
+	s.gate = s.access.NewGate(front)
 	return s
 }
 
@@ -44,28 +49,31 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 func (s *Server) ServeDialect(ctx context.Context, l net.Listener, d Dialect) error {
 	return s.gate.Serve(ctx, l, func(ctx context.Context, guest *gate.Guest) {
 		if d.Greets { // its clients say nothing first
-			s.associate(ctx, guest, guest.Conn, &d)
+			s.admit(ctx, guest, guest.Conn, &d)
 			return
 		}
 		speaks, nc, err := protocolOf(ctx, guest)
 		switch {
 		case err != nil:
-		case speaks == web && s.web != nil:
-			s.web.Serve(ctx, guest, nc)
+		case speaks == web && s.http.web != nil:
+			s.http.web.Serve(ctx, guest, nc, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveHTTP(w, r, guest, &d) }))
 		case speaks != framed || !s.frames:
 			s.wrong(speaks, guest, nc)
 		default:
-			s.associate(ctx, guest, nc, &d)
+			s.admit(ctx, guest, nc, &d)
 		}
 	})
 }
 
-// associate serves a client that speaks CSTA-XML with headers, until its connection ends.
-func (s *Server) associate(ctx context.Context, guest *gate.Guest, nc net.Conn, d *Dialect) {
-	opening, ok := s.access.Admit(name, guest)
-	if !ok {
-		return
+// admit serves a client that speaks CSTA-XML with headers, until its connection ends.
+func (s *Server) admit(ctx context.Context, guest *gate.Guest, nc net.Conn, d *Dialect) {
+	if opening, ok := s.access.Admit(s.name, guest); ok {
+		_ = s.associate(ctx, guest, nc, d, opening) // the core has logged it
 	}
+}
+
+// associate serves a client until its connection ends. The error is that of proxy.Proxy.Open; then the connection stays open.
+func (s *Server) associate(ctx context.Context, guest *gate.Guest, nc net.Conn, d *Dialect, opening proxy.Opening) error {
 	a := &association{guest: guest, dialect: d}
 	if d.words != nil {
 		a.words = d.words()
@@ -73,7 +81,7 @@ func (s *Server) associate(ctx context.Context, guest *gate.Guest, nc net.Conn, 
 	a.conn = cstaxml.NewConn(nc, a, s.access.Limits(guest))
 	session, err := s.access.Proxy.Open(opening, toClient{a})
 	if err != nil {
-		return // the core has logged it
+		return err
 	}
 	a.session = session
 	if d.Greets {
@@ -84,6 +92,7 @@ func (s *Server) associate(ctx context.Context, guest *gate.Guest, nc net.Conn, 
 	} else {
 		session.Close(reason)
 	}
+	return nil
 }
 
 // association is one client: its connection, and its session of the core. It is a cstaxml.Handler.

@@ -17,19 +17,22 @@ import (
 	"github.com/tr87proxy/tr87proxy/wire/soap"
 )
 
-// door says who the clients of requests are: an account by HTTP Basic or Digest, or a trusted peer by its certificate or
+// Door says who the clients of requests are: an account by HTTP Basic or Digest, or a trusted peer by its certificate or
 // address. A client that is neither can log in by StartApplicationSession, where application sessions are on.
-type door struct {
+type Door struct {
 	env     *kind.FrontEnv
 	callers *kind.Callers
 	realm   *digest.Realm
+	name    string   // of the protocol, for the log
 	plain   bool     // names and passwords are taken without TLS from other machines
 	front   string   // whose sessions and listeners these are
 	kinds   []string // kinds of certificate names that count
 }
 
-func newDoor(front string, plain bool, env *kind.FrontEnv) *door {
-	d := &door{env: env, callers: kind.NewCallers(env, front, name), plain: plain, front: front}
+// NewDoor returns the door of a front. name is what the log calls the protocol. plain has names and passwords taken without
+// TLS from other machines.
+func NewDoor(front, name string, plain bool, env *kind.FrontEnv) *Door {
+	d := &Door{env: env, callers: kind.NewCallers(env, front, name), name: name, plain: plain, front: front}
 	// Some software reads the first challenge alone, and knows MD5 only.
 	d.realm = digest.New(accounts.DigestRealm, accounts.MD5, accounts.SHA256)
 	if env.Config != nil {
@@ -47,8 +50,22 @@ type refusal struct {
 	retry  time.Duration
 }
 
-// Identify is the Identify of Config.
-func (d *door) identify(w http.ResponseWriter, r *http.Request) (Caller, bool) {
+// identify is the Identify of Config.
+func (d *Door) identify(w http.ResponseWriter, r *http.Request) (Caller, bool) {
+	if len(r.Header.Values("Origin")) > 0 || r.Header.Get("Sec-Fetch-Site") != "" {
+		refuse(w, r, d.Refuse(r, "the request comes from a page in a browser"), nil)
+		return Caller{}, false
+	}
+	c, status := d.Admit(w, r)
+	if status != 0 {
+		refuse(w, r, status, nil)
+		return Caller{}, false
+	}
+	return c, true
+}
+
+// Admit returns the client of a request. If it is refused, Admit has set headers of the response, and returns its status; else 0.
+func (d *Door) Admit(w http.ResponseWriter, r *http.Request) (Caller, int) {
 	c, f := d.caller(r)
 	if f == nil {
 		if c.Opening.Identity.Name != "" {
@@ -56,25 +73,40 @@ func (d *door) identify(w http.ResponseWriter, r *http.Request) (Caller, bool) {
 		} else {
 			c.Challenges = d.challenges(c.Opening.Addr, false)
 		}
-		return c, true
+		return c, 0
 	}
-	if f.why != "" {
-		d.callers.Refused(r, f.user, strconv.Itoa(f.status), f.status, f.why)
-	}
+	d.refused(r, f)
 	if f.retry > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(f.retry/time.Second)))
 	}
-	var challenges []string
 	if f.status == http.StatusUnauthorized {
-		challenges = d.challenges(c.Opening.Addr, f.stale)
+		challenge(w, d.challenges(c.Opening.Addr, f.stale))
 	}
-	refuse(w, r, f.status, challenges)
-	return Caller{}, false
+	return c, f.status
+}
+
+// Refuse writes down that a request is refused for what it is, and returns the status of the response.
+func (d *Door) Refuse(r *http.Request, why string) int {
+	d.refused(r, &refusal{status: http.StatusForbidden, why: why})
+	return http.StatusForbidden
+}
+
+func (d *Door) refused(r *http.Request, f *refusal) {
+	if f.why != "" {
+		d.callers.Refused(r, f.user, strconv.Itoa(f.status), f.status, f.why)
+	}
+}
+
+// challenge asks for credentials.
+func challenge(w http.ResponseWriter, challenges []string) {
+	for _, c := range challenges {
+		w.Header().Add("WWW-Authenticate", c)
+	}
 }
 
 // challenges returns the values of WWW-Authenticate for a client at an address. HTTP Digest is offered if there are accounts
 // that can use it: software that has the choice prefers it.
-func (d *door) challenges(from netip.Addr, stale bool) []string {
+func (d *Door) challenges(from netip.Addr, stale bool) []string {
 	var list []string
 	if d.env.Accounts != nil && d.env.Accounts.Digests() {
 		list = d.realm.Challenges(from, stale)
@@ -88,9 +120,7 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, challenges []str
 	if status == http.StatusUnauthorized {
 		reason = "send the name and password of an account"
 	}
-	for _, challenge := range challenges {
-		w.Header().Add("WWW-Authenticate", challenge)
-	}
+	challenge(w, challenges)
 	e := &soap.Envelope{}
 	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media == "application/soap+xml" {
 		e.Version = soap.V12
@@ -101,16 +131,13 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, challenges []str
 }
 
 // caller returns the client of a request, or why it is refused.
-func (d *door) caller(r *http.Request) (Caller, *refusal) {
+func (d *Door) caller(r *http.Request) (Caller, *refusal) {
 	c := Caller{}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	addr := peer.Addr().Unmap()
-	c.Opening = proxy.Opening{Addr: addr, Front: d.front, Peer: name + ":" + r.RemoteAddr, Sessions: d.env.Sessions}
+	c.Opening = proxy.Opening{Addr: addr, Front: d.front, Peer: d.name + ":" + r.RemoteAddr, Sessions: d.env.Sessions}
 	if err != nil || !d.env.Admits(addr) {
 		return c, &refusal{status: http.StatusForbidden, why: "the configuration does not admit this address"}
-	}
-	if len(r.Header.Values("Origin")) > 0 || r.Header.Get("Sec-Fetch-Site") != "" {
-		return c, &refusal{status: http.StatusForbidden, why: "the request comes from a page in a browser"}
 	}
 	if r.TLS != nil {
 		c.Opening.Names = tls.PeerNames(*r.TLS, d.kinds...)
@@ -151,7 +178,7 @@ func (d *door) caller(r *http.Request) (Caller, *refusal) {
 
 // credentials adds the account of a request, or its name and password, to the proof; a request without credentials adds
 // nothing.
-func (d *door) credentials(r *http.Request, proof *proxy.Proof) *refusal {
+func (d *Door) credentials(r *http.Request, proof *proxy.Proof) *refusal {
 	given := r.Header.Values("Authorization")
 	if len(given) == 0 {
 		return nil
@@ -171,7 +198,7 @@ func (d *door) credentials(r *http.Request, proof *proxy.Proof) *refusal {
 }
 
 // digest adds the account of a request with HTTP Digest to the proof.
-func (d *door) digest(r *http.Request, credentials string, proof *proxy.Proof) *refusal {
+func (d *Door) digest(r *http.Request, credentials string, proof *proxy.Proof) *refusal {
 	if d.env.Accounts == nil {
 		return &refusal{status: http.StatusUnauthorized, why: proxy.ErrNoCredentials.Error()}
 	}

@@ -57,7 +57,7 @@ func TestCredentialsNeedTLS(t *testing.T) {
 	} {
 		for _, credentials := range []string{"Basic Y3JtOndyb25n", `Digest username="crm", realm="CSTA", nonce="1.0", uri="/", qop=auth, nc=00000001, cnonce="c", response="00"`} {
 			core := proxy.New(proxy.Config{Policy: &policy.Policy{}, Numbers: &policy.Numbers{}, Accounts: keys{}, Log: discard})
-			d := newDoor("xml", tt.open, &kind.FrontEnv{Proxy: core, Accounts: tt.keeper, Log: discard, Admits: func(netip.Addr) bool { return true }})
+			d := NewDoor("xml", name, tt.open, &kind.FrontEnv{Proxy: core, Accounts: tt.keeper, Log: discard, Admits: func(netip.Addr) bool { return true }})
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)
 			r.RemoteAddr = tt.from
 			r.Header.Set("Authorization", credentials)

@@ -66,7 +66,7 @@ func (f *Settings) Check(key string, s *config.Section) {
 
 // Build returns a server for the clients of a front.
 func Build(f *Settings, front string, env *kind.FrontEnv) *Server {
-	return New(Config{Proxy: env.Proxy, Identify: newDoor(front, f.Plain, env).identify, Private: func(client, sink netip.Addr) bool { return f.Private || client == sink }, Address: f.Address, Log: env.Log})
+	return New(Config{Proxy: env.Proxy, Identify: NewDoor(front, name, f.Plain, env).identify, Private: func(client, sink netip.Addr) bool { return f.Private || client == sink }, Address: f.Address, Log: env.Log})
 }
 
 // Limits of requests and clients.

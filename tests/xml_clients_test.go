@@ -153,6 +153,15 @@ func TestClientWaitsForGreeting(t *testing.T) {
 	}
 }
 
+// A client whose terminal is refused learns why in the words of the standard, and nothing of the rules.
+func TestTerminalRefused(t *testing.T) {
+	c := dialScripted(t, serveXML(t, ", dialect: dmcc", "trusted: [{address: 127.0.0.1}]\nrules: [{name: secret-rule, devices: [\"101\"], deny: true}]\ngrants: [{who: \"*\", observe: [\"*\"]}]\n"))
+	m := c.ask(1, `<RegisterTerminalRequest xmlns="http://www.avaya.com/csta"><device>101</device></RegisterTerminalRequest>`, "RegisterTerminalResponse")
+	if m.Text("code") != "2" || m.Text("reason") != "operation/privilegeViolationSpecifiedDevice" {
+		t.Error(m)
+	}
+}
+
 // A listener says what a MakeCall means that leaves autoOriginate out; a client that gives it has its own way.
 func TestAutoOriginateOfListener(t *testing.T) {
 	for keys, calls := range map[string]bool{"": false, ", auto-originate: doNotPrompt": true, ", dialect: openscape, auto-originate: prompt": false} {

@@ -175,13 +175,13 @@ func (v *avaya) terminal(session *proxy.Session, req *uacsta.Message) ownRequest
 	}
 }
 
-// refusalOf returns the refusal that a response is, or nil.
+// refusalOf returns the refusal that a response is, without its detail, which can have names of rules; or nil.
 func refusalOf(res *uacsta.Message) error {
 	if res == nil {
 		return errors.New("no response")
 	}
 	if refusal := res.Err(); refusal != nil {
-		return refusal
+		return uacsta.Refuse(refusal.Category, refusal.Value)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package tests
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -136,9 +138,28 @@ func TestCommands(t *testing.T) {
 	}
 	var names []string
 	for line := range strings.Lines(watch.out.String()) {
-		if m, err := uacsta.ParseJSON([]byte(line)); err == nil {
-			names = append(names, m.Name())
+		var about struct {
+			Time   time.Time
+			Device string
 		}
+		event := map[string]json.RawMessage{}
+		if json.Unmarshal([]byte(line), &event) != nil {
+			continue // what is not JSON goes to the standard error
+		}
+		if err := json.Unmarshal([]byte(line), &about); err != nil || about.Device != "1001" || time.Since(about.Time) > patience {
+			t.Errorf("%s: device %q at %s, %v", line, about.Device, about.Time, err)
+		}
+		delete(event, "time")
+		delete(event, "device")
+		rest, err := json.Marshal(event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := uacsta.ParseJSON(rest)
+		if err != nil {
+			t.Fatalf("%s: %v", rest, err)
+		}
+		names = append(names, m.Name())
 	}
 	if got := strings.Join(names, " "); got != "DeliveredEvent EstablishedEvent RetrievedEvent ConnectionClearedEvent" {
 		t.Errorf("monitor saw %s", got)

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -181,6 +183,21 @@ func (c *connection) show(m *uacsta.Message) {
 		return
 	}
 	fmt.Fprintln(c.out, describe(m, c.monitored))
+}
+
+// event writes a message of a monitor: as a line for people, or for programs with its time and the monitor's device.
+func (c *connection) event(m *uacsta.Message) {
+	device := c.monitored[m.CrossRef()]
+	if !c.flags.json {
+		fmt.Fprintln(c.out, narrate(m, device, time.Now()))
+		return
+	}
+	message, _ := m.MarshalJSON() // every message has a form
+	about, _ := json.Marshal(struct {
+		Time   time.Time `json:"time"`
+		Device string    `json:"device,omitempty"`
+	}{time.Now(), device})
+	fmt.Fprintf(c.out, "%s,%s\n", bytes.TrimSuffix(about, []byte("}")), bytes.TrimPrefix(message, []byte("{")))
 }
 
 // passwordElements matches elements of CSTA-XML that hold a password.

@@ -90,7 +90,7 @@ func monitorCommand() *cobra.Command {
 				fmt.Fprintf(c.errOut, "monitor %s on %s\n", printable(res.CrossRef()), device)
 			}
 			return c.listen(ctx, count, func(m *uacsta.Message) error {
-				c.show(m)
+				c.event(m)
 				return nil
 			})
 		})

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -232,16 +230,4 @@ func appendLine(b []byte, e record.Event) []byte {
 	b = append(b, "\ndata: "...)
 	b = append(b, e.Data...)
 	return append(b, "\n\n"...)
-}
-
-// placeOf returns where the client of a request comes in.
-func placeOf(r *http.Request) func() proxy.Place {
-	at := proxy.Place{Transport: "tcp"}
-	if r.TLS != nil {
-		at.Transport = "tls"
-	}
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
-		at.Addr = netip.AddrPortFrom(local.AddrPort().Addr().Unmap(), local.AddrPort().Port())
-	}
-	return func() proxy.Place { return at }
 }

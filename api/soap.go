@@ -27,7 +27,7 @@ func (s *Server) newSOAP() *soap.Server {
 			kind.Known(r.Context())
 			return soap.Caller{Key: who.key, Opening: proxy.Opening{
 				Identity: who.identified.Identity, Reach: who.reach, Peer: "soap:" + r.RemoteAddr, Front: name, Addr: who.addr, Names: who.names,
-				Sessions: proxy.SessionsOff, NoLogin: true, Valid: who.valid, Until: who.identified.Until,
+				Place: kind.PlaceOf(r), Sessions: proxy.SessionsOff, NoLogin: true, Valid: who.valid, Until: who.identified.Until,
 			}}, true
 		},
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/coder/websocket"
 
 	record "github.com/tr87proxy/tr87proxy/api/events"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -97,7 +98,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, who caller) {
 		s.upgradeXML(w, r, who)
 		return
 	}
-	k, err := s.newSocket(who, r.RemoteAddr, placeOf(r))
+	k, err := s.newSocket(who, r.RemoteAddr, kind.PlaceOf(r))
 	if err != nil {
 		fail(w, explained(err))
 		return

@@ -37,7 +37,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", typeStream)
 		return
 	}
-	l := &lineStream{server: s, woken: make(chan struct{}, 1), leaving: kind.Leaving(r.Context())}
+	l := &lineStream{server: s, woken: make(chan struct{}, 1), leaving: kind.Serving(r.Context()).Done()}
 	want.Wake = l.wake
 	if l.sub, err = s.events.recorder.Subscribe(r.Context(), want); err != nil {
 		fail(w, streaming(err))

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -69,4 +70,16 @@ func HTTPStatus(err error) (status int, retry time.Duration) {
 		return http.StatusServiceUnavailable, busy
 	}
 	return http.StatusUnauthorized, 0
+}
+
+// PlaceOf returns a function that returns where the client of a request comes in, for [proxy.Opening].
+func PlaceOf(r *http.Request) func() proxy.Place {
+	at := proxy.Place{Transport: "tcp"}
+	if r.TLS != nil {
+		at.Transport = "tls"
+	}
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		at.Addr = netip.AddrPortFrom(local.AddrPort().Addr().Unmap(), local.AddrPort().Port())
+	}
+	return func() proxy.Place { return at }
 }

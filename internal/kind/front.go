@@ -161,17 +161,15 @@ func serveTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready f
 // called [Known] only if there are no others.
 func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patience time.Duration, bounds Bounds, ready func(address string), handler http.Handler) error {
 	return serveTCP(ctx, l, log, ready, func(ctx context.Context, listener net.Listener) error {
-		server := newHTTPServer(log, handler)
-		leaving := make(chan struct{})
-		server.RegisterOnShutdown(func() { close(leaving) })
-		server.ConnContext = withPlace
-		server.BaseContext = func(net.Listener) context.Context {
-			return context.WithValue(context.Background(), leavingKey{}, leaving)
-		}
 		var group sync.WaitGroup
 		defer group.Wait()
 		serving, done := context.WithCancel(ctx)
 		defer done()
+		server := newHTTPServer(log, handler)
+		server.ConnContext = withPlace
+		server.BaseContext = func(net.Listener) context.Context {
+			return context.WithValue(context.Background(), listenerKey{}, serving)
+		}
 		group.Go(func() {
 			<-serving.Done()
 			leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
@@ -192,13 +190,16 @@ func newHTTPServer(log *slog.Logger, handler http.Handler) *http.Server {
 	return &http.Server{Handler: handler, MaxHeaderBytes: maxHead, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: errorLog(log)}
 }
 
-type leavingKey struct{}
+type listenerKey struct{}
 
-// Leaving returns a channel that is closed when the listener that a request came by closes. A response that goes on for
-// ever ends then. It returns nil for a request that came by no listener of [ServeHTTP].
-func Leaving(ctx context.Context) <-chan struct{} {
-	ch, _ := ctx.Value(leavingKey{}).(chan struct{})
-	return ch
+// Serving returns the context of the listener that a request came by. It ends when the listener closes: a response that goes
+// on for ever ends then. Its cause is [ErrStopped] if only this listener closes. It never ends for a request that came by no
+// listener.
+func Serving(ctx context.Context) context.Context {
+	if serving, ok := ctx.Value(listenerKey{}).(context.Context); ok {
+		return serving
+	}
+	return context.Background()
 }
 
 // ServeSIP implements Front.Serve for a SIP user agent. When only this listener closes, its dialogs end with BYE, and the

@@ -35,7 +35,8 @@ func NewWeb(log *slog.Logger) *Web {
 		v.handler.ServeHTTP(rw, r)
 	}))
 	w.server.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
-		return context.WithValue(ctx, visitKey{}, nc.(*visit))
+		v := nc.(*visit)
+		return context.WithValue(context.WithValue(ctx, visitKey{}, v), listenerKey{}, v.listener)
 	}
 	w.server.ConnState = func(nc net.Conn, state http.ConnState) {
 		if state == http.StateIdle || state == http.StateHijacked {
@@ -52,9 +53,10 @@ func NewWeb(log *slog.Logger) *Web {
 }
 
 // Serve serves a connection by a handler until it ends, ctx ends or the Web is closed. nc is what is read of the guest's
-// connection. If the handler takes the connection over, Serve serves it as [TakeOver] says.
-func (w *Web) Serve(ctx context.Context, guest *gate.Guest, nc net.Conn, handler http.Handler) {
-	v := &visit{Conn: nc, guest: guest, handler: handler, closed: make(chan struct{}), next: make(chan func(context.Context), 1)}
+// connection, and listener the context of its listener, for [Serving]. If the handler takes the connection over, Serve serves it
+// as [TakeOver] says.
+func (w *Web) Serve(ctx, listener context.Context, guest *gate.Guest, nc net.Conn, handler http.Handler) {
+	v := &visit{Conn: nc, guest: guest, listener: listener, handler: handler, closed: make(chan struct{}), next: make(chan func(context.Context), 1)}
 	defer func() { _ = v.Close() }()
 	select {
 	case w.conns <- v:
@@ -112,6 +114,7 @@ type visit struct {
 	net.Conn
 
 	guest    *gate.Guest
+	listener context.Context //nolint:containedctx // what [Serving] returns
 	handler  http.Handler
 	once     sync.Once
 	closed   chan struct{}

@@ -62,7 +62,7 @@ func TestWebCountsStrangers(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() {
-		served <- g.Serve(ctx, l, func(ctx context.Context, guest *gate.Guest) { web.Serve(ctx, guest, guest.Conn, waits) })
+		served <- g.Serve(ctx, l, func(life context.Context, guest *gate.Guest) { web.Serve(life, ctx, guest, guest.Conn, waits) })
 	}()
 	dial := func() net.Conn {
 		nc, err := net.Dial("tcp", l.Addr().String())

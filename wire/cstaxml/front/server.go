@@ -47,20 +47,20 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 // ServeDialect is Serve for clients that speak a dialect.
 func (s *Server) ServeDialect(ctx context.Context, l net.Listener, d Dialect) error {
-	return s.gate.Serve(ctx, l, func(ctx context.Context, guest *gate.Guest) {
+	return s.gate.Serve(ctx, l, func(life context.Context, guest *gate.Guest) {
 		if d.Greets { // its clients say nothing first
-			s.admit(ctx, guest, guest.Conn, &d)
+			s.admit(life, guest, guest.Conn, &d)
 			return
 		}
-		speaks, nc, err := protocolOf(ctx, guest)
+		speaks, nc, err := protocolOf(life, guest)
 		switch {
 		case err != nil:
 		case speaks == web && s.http.web != nil:
-			s.http.web.Serve(ctx, guest, nc, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveHTTP(w, r, guest, &d) }))
+			s.http.web.Serve(life, ctx, guest, nc, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveHTTP(w, r, guest, &d) }))
 		case speaks != framed || !s.frames:
 			s.wrong(speaks, guest, nc)
 		default:
-			s.admit(ctx, guest, nc, &d)
+			s.admit(life, guest, nc, &d)
 		}
 	})
 }

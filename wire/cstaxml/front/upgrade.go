@@ -81,7 +81,6 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, guest *gate.Gue
 		return
 	}
 	opening := caller.Opening
-	opening.Place = proxy.PlaceOf(guest.Conn)
 	conn, err := socket.Accept(w, r, options)
 	if err != nil {
 		return // Accept has responded

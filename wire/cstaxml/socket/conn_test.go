@@ -55,8 +55,8 @@ func within(t *testing.T, trusted bool, test func(e *echo)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		served := make(chan error, 1)
 		go func() {
-			served <- g.Serve(ctx, l, func(ctx context.Context, guest *gate.Guest) {
-				web.Serve(ctx, guest, guest.Conn, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			served <- g.Serve(ctx, l, func(life context.Context, guest *gate.Guest) {
+				web.Serve(life, ctx, guest, guest.Conn, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					c, err := Accept(w, r, Options{})
 					if err != nil {
 						t.Error(err)

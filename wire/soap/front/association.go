@@ -3,10 +3,12 @@ package front
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -28,6 +30,7 @@ type association struct {
 	order sync.Mutex // requests go to the core in the order in which they came
 
 	mu            sync.Mutex
+	detach        func() bool // from the listener that it began at
 	users         int         // requests, pulls and deliveries
 	idle          *time.Timer // ends it; nil: it has an application session, which ends by itself
 	inner         string      // the core's ID of the application session
@@ -64,6 +67,9 @@ func (x *exchange) newAssociation(implied bool) *association {
 	gone := a.gone // the server has closed meanwhile, or the core the session
 	if implied && !gone {
 		a.idle = time.AfterFunc(idleTime, a.unused)
+	}
+	if listener := kind.Serving(x.r.Context()); !gone {
+		a.detach = context.AfterFunc(listener, func() { a.listenerCloses(context.Cause(listener)) })
 	}
 	a.mu.Unlock()
 	if gone {
@@ -231,6 +237,14 @@ func (a *association) unused() {
 	}
 }
 
+// listenerCloses ends an association whose listener closes. If the proxy stops, Close ends it.
+func (a *association) listenerCloses(why error) {
+	defer share.Survive(a.server.log, "ending a session of SOAP", nil)
+	if errors.Is(why, kind.ErrStopped) {
+		a.leave("SourceCanceling", "the listener has closed")
+	}
+}
+
 // answer is a response of the core, and what lets later messages go on.
 type answer struct {
 	res     *uacsta.Message
@@ -333,6 +347,9 @@ func (a *association) forget(unused bool) bool {
 	a.gone = true
 	if a.idle != nil {
 		a.idle.Stop()
+	}
+	if a.detach != nil {
+		a.detach()
 	}
 	a.mu.Unlock()
 	a.remove()

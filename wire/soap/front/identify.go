@@ -135,7 +135,7 @@ func (d *Door) caller(r *http.Request) (Caller, *refusal) {
 	c := Caller{}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	addr := peer.Addr().Unmap()
-	c.Opening = proxy.Opening{Addr: addr, Front: d.front, Peer: d.name + ":" + r.RemoteAddr, Sessions: d.env.Sessions}
+	c.Opening = proxy.Opening{Addr: addr, Front: d.front, Peer: d.name + ":" + r.RemoteAddr, Place: kind.PlaceOf(r), Sessions: d.env.Sessions}
 	if err != nil || !d.env.Admits(addr) {
 		return c, &refusal{status: http.StatusForbidden, why: "the configuration does not admit this address"}
 	}

@@ -213,18 +213,20 @@ func TestClientOfDMCC(t *testing.T) {
 	}
 	made := c.ask(7, `<MakeCall`+edition+`><callingDevice>`+id+`</callingDevice><calledDirectoryNumber>`+other+`</calledDirectoryNumber></MakeCall>`, "MakeCallResponse")
 	call := c.integer(made, "callingDevice/callID")
-	if made.Text("callingDevice/deviceID") != id || !strings.HasSuffix(made.Namespace(), "/priv7") {
+	ucid := made.Text("extensions/privateData/private/globallyUniqueCallLinkageID")
+	if made.Text("callingDevice/deviceID") != id || !strings.HasSuffix(made.Namespace(), "/priv7") || len(ucid) != 20 {
 		t.Error(made)
 	}
 	for _, name := range []string{"OriginatedEvent", "DeliveredEvent"} { // and nothing else that the filter does not ask for
 		ev := c.expect(cstaxml.EventID, name)
-		if ev.CrossRef() != ref || ev.Text("callingDevice/deviceIdentifier") != id || ev.Text("calledDevice/deviceIdentifier") != other || !strings.HasSuffix(ev.Namespace(), "/priv7") {
+		if ev.CrossRef() != ref || ev.Text("callingDevice/deviceIdentifier") != id || ev.Text("calledDevice/deviceIdentifier") != other || !strings.HasSuffix(ev.Namespace(), "/priv7") ||
+			ev.Text("callLinkageData/globalCallData/globalCallLinkageID/globallyUniqueCallLinkageID") != ucid {
 			t.Error(ev)
 		}
 	}
 	connection := `<deviceID typeOfNumber="other" mediaClass="notKnown">` + id + `</deviceID><callID>` + call + `</callID>`
-	if linkage := c.ask(8, `<GetCallLinkageData`+edition+`><call>`+connection+`</call></GetCallLinkageData>`, "GetCallLinkageDataResponse").Text("globallyUniqueCallLinkageID"); len(linkage) != 20 || !strings.HasSuffix(linkage, call) {
-		t.Errorf("the linkage is %q", linkage)
+	if m := c.ask(8, `<GetCallLinkageData`+edition+`><call>`+connection+`</call></GetCallLinkageData>`, "GetCallLinkageDataResponse"); m.Text("globallyUniqueCallLinkageID") != ucid || m.Namespace() != "http://www.avaya.com/csta" {
+		t.Errorf("the linkage is %s", m)
 	}
 	c.ask(9, `<GetCallLinkageData`+edition+`><call><callID>1</callID></call></GetCallLinkageData>`, "CSTAErrorCode")
 	c.say(10, `<ClearConnection`+edition+`><connectionToBeCleared>`+connection+`</connectionToBeCleared></ClearConnection>`)
@@ -237,6 +239,20 @@ func TestClientOfDMCC(t *testing.T) {
 	c.ask(13, `<ReleaseDeviceId`+avaya+`><device>`+id+`</device></ReleaseDeviceId>`, "ReleaseDeviceIdResponse")
 	c.ask(14, `<MonitorStop`+edition+`><monitorCrossRefID>0</monitorCrossRefID></MonitorStop>`, "MonitorStopResponse")
 	c.ask(15, `<ResetApplicationSessionTimer xmlns="http://www.ecma-international.org/standards/ecma-354/app_session"><sessionID>`+session+`</sessionID><requestedSessionDuration>60</requestedSessionDuration></ResetApplicationSessionTimer>`, "ResetApplicationSessionTimerPosResponse")
+	// Namespaces that are misspelt, and a filter in a namespace of nobody's.
+	c.ask(17, `<ResetApplicationSessionTimer xmlns="http://www.ecma-international.org/standards/ecma- 354/appl_session"><sessionID>`+session+`</sessionID><requestedSessionDuration>60</requestedSessionDuration></ResetApplicationSessionTimer>`, "ResetApplicationSessionTimerPosResponse")
+	ref = c.ask(18, `<MonitorStart xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"><monitorObject><deviceObject typeOfNumber="other" mediaClass="notKnown" bitRate="constant">102:192.0.2.10::0</deviceObject></monitorObject><requestedMonitorFilter><callcontrol><delivered>true</delivered></callcontrol><logicalDeviceFeature /></requestedMonitorFilter><monitorType>call</monitorType><extensions><privateData><private><Events xmlnsxsi="http://www.w3.org/2001/XMLSchema-instance" xmlns=""> <invertFilter xmlns="hhttp://www.example.com/csta">true</invertFilter><callControlPrivate xmlns="hhttp://www.example.com/csta"> <enteredDigits>true</enteredDigits></callControlPrivate></Events></private></privateData></extensions></MonitorStart>`, "MonitorStartResponse").CrossRef()
+	call = c.ask(19, `<MakeCall xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"><callingDevice>102</callingDevice><calledDirectoryNumber>100:192.0.2.10::0</calledDirectoryNumber></MakeCall>`, "MakeCallResponse").Text("callingDevice/callID")
+	for _, want := range []string{"DeliveredEvent", "OriginatedEvent", "DeliveredEvent"} { // of 100's monitor, from the first filter, too
+		_, ev := c.hear()
+		if ev.Name() != want && ev.Name() != "DeliveredEvent" || !strings.HasSuffix(ev.Namespace(), "/ed3") {
+			t.Error(ev)
+		}
+		if ev.Name() == "DeliveredEvent" && ev.CrossRef() == ref {
+			break
+		}
+	}
+	c.ask(20, `<MonitorStop xmlns="hhttp://www.example.com/csta"><monitorCrossRefID>`+ref+`</monitorCrossRefID></MonitorStop>`, "MonitorStopResponse")
 	c.ask(16, `<StopApplicationSession`+edition+`><sessionID>`+session+`</sessionID><sessionEndReason><appEndReason>Application Request</appEndReason></sessionEndReason></StopApplicationSession>`, "StopApplicationSessionPosResponse")
 }
 
@@ -247,7 +263,8 @@ func TestClientOfZultys(t *testing.T) {
 	password := base64.StdEncoding.EncodeToString(sum[:])
 	file := filepath.Join(t.TempDir(), "accounts")
 	account(t, file, "100", password)
-	address := serveXML(t, ", dialect: zultys", "application-sessions: {accounts: "+file+", xml: mandatory}\ngrants: [{who: \"100\", control: [\"100\"], dial: [\"*\"]}]\n")
+	account(t, file, "101", password)
+	address := serveXML(t, ", dialect: zultys", "application-sessions: {accounts: "+file+", xml: mandatory}\ngrants: [{who: \"100\", control: [\"100\"], dial: [\"*\"]}, {who: \"101\", control: [\"101\"]}]\n")
 	document := func(c *scriptedClient, id int) string {
 		_ = c.conn.SetReadDeadline(time.Now().Add(patience))
 		got, data, err := cstaxml.ReadFrame(c.r, cstaxml.MaxFrame, func() {})
@@ -256,16 +273,16 @@ func TestClientOfZultys(t *testing.T) {
 		}
 		return string(data)
 	}
-	login := func(c *scriptedClient, id int, password string) string {
-		c.say(id, `<?xml version="1.0" encoding="UTF-8"?><loginRequest type="User" platform="iPhone" version="7.0"><userName>100</userName><pwd>`+password+"&#xA;</pwd></loginRequest>")
+	login := func(c *scriptedClient, id int, user, password string) string {
+		c.say(id, `<?xml version="1.0" encoding="UTF-8"?><loginRequest type="User" platform="iPhone" version="7.0"><userName>`+user+`</userName><pwd>`+password+"&#xA;</pwd></loginRequest>")
 		return document(c, id)
 	}
 	c := dialScripted(t, address)
 	c.ask(1, `<AssignDevice><deviceID type="device">x</deviceID></AssignDevice>`, "CSTAErrorCode") // before the login
-	if m := login(c, 2, "wrong"); !strings.Contains(m, `<loginFailed `) || !strings.Contains(m, `Code="2"`) {
+	if m := login(c, 2, "100", "wrong"); !strings.Contains(m, `<loginFailed `) || !strings.Contains(m, `Code="2"`) {
 		t.Error(m)
 	}
-	if m := login(c, 3, password); !regexp.MustCompile(`<loginResponce [^>]*ext="100"[^>]* userId="[1-9][0-9]*"`).MatchString(m) {
+	if m := login(c, 3, "100", password); !regexp.MustCompile(`<loginResponce [^>]*ext="100"[^>]* userId="[1-9][0-9]*"`).MatchString(m) {
 		t.Fatal(m)
 	}
 	c.say(0, `<keepalive />`)
@@ -282,9 +299,131 @@ func TestClientOfZultys(t *testing.T) {
 	}
 	c.ask(7, `<ClearConnection><connectionToBeCleared><callID>`+call+`</callID><deviceID>100</deviceID></connectionToBeCleared></ClearConnection>`, "ClearConnectionResponse")
 	c.expect(cstaxml.EventID, "ConnectionClearedEvent")
-	c.say(8, `<logout/>`)
+	// An incoming call is answered at the telephone, by the name that the client has given it.
+	other := dialScripted(t, address)
+	if m := login(other, 1, "101", password); !strings.Contains(m, `<loginResponce `) {
+		t.Fatal(m)
+	}
+	call = other.ask(2, `<MakeCall><callingDevice typeOfNumber="deviceID">101</callingDevice><calledDirectoryNumber>100</calledDirectoryNumber></MakeCall>`, "MakeCallResponse").Text("callingDevice/callID")
+	c.expect(cstaxml.EventID, "DeliveredEvent")
+	answer := func(id int, device, response string) {
+		t.Helper()
+		c.ask(id, `<AnswerCall><callToBeAnswered><callID>`+call+`</callID><deviceID>`+device+`</deviceID></callToBeAnswered></AnswerCall>`, response)
+	}
+	answer(8, "another", "CSTAErrorCode")
+	answer(9, "my phone", "AnswerCallResponse")
+	if ev := c.expect(cstaxml.EventID, "EstablishedEvent"); ev.Text("establishedConnection/deviceID") != "100" {
+		t.Error(ev)
+	}
+	c.say(10, `<logout/>`)
 	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
 	if data, err := io.ReadAll(c.r); err != nil || len(data) != 0 {
 		t.Errorf("after logout: %q, %v", data, err)
 	}
+}
+
+// Some programs take what one read from a TLS connection returns for a whole message.
+func TestXMLMessageIsOneRecord(t *testing.T) {
+	t.Parallel()
+	r := serve(t, "trusted: [{certificate: \"fe*.contoso.com\"}]\ngrants: [{who: \"*\", control: [\"*\"]}]\n")
+	conn, err := tlsConn(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dialXML(t, conn, nil)
+	c.write(1, `<MonitorStart><monitorObject><deviceObject>1000</deviceObject></monitorObject><requestedMonitorFilter><callcontrol><held>true</held></callcontrol></requestedMonitorFilter></MonitorStart>`)
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	frame := make([]byte, cstaxml.MaxFrame)
+	n, err := conn.Read(frame)
+	if err != nil || n < 8 || n != int(frame[2])<<8|int(frame[3]) {
+		t.Errorf("the first read returns %d octets of %q, %v", n, frame[:n], err)
+	}
+}
+
+// Programs for Avaya's DMCC that lose their connection name their session in the next login. If it is granted, they go on with the
+// references of their monitors; if not, they log in anew and let TransferMonitorObjects bring these. Nobody else gets them.
+func TestClientOfDMCCComesBack(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "accounts")
+	account(t, file, "crm", "secret")
+	account(t, file, "other", "secret")
+	address := serveXML(t, ", dialect: dmcc", "application-sessions: {accounts: "+file+", xml: mandatory}\ngrants: [{who: \"*\", control: [\"*\"]}]\n")
+	const edition = ` xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3/priv6"`
+	opening := func(user, session string) string {
+		return `<StartApplicationSession xmlns="http://www.ecma-international.org/standards/ecma-354/appl_session" xmlns:acx="http://www.avaya.com/csta" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><applicationInfo><applicationID></applicationID><applicationSpecificInfo><acx:SessionLoginInfo xsi:type="acx:SessionLoginInfo"><acx:userName>` + user + `</acx:userName><acx:password>secret</acx:password><acx:sessionCleanupDelay>60</acx:sessionCleanupDelay><acx:sessionID>` + session + `</acx:sessionID></acx:SessionLoginInfo></applicationSpecificInfo></applicationInfo><requestedProtocolVersions><protocolVersion>http://www.ecma-international.org/standards/ecma-323/csta/ed3/priv6</protocolVersion></requestedProtocolVersions><requestedSessionDuration>60</requestedSessionDuration></StartApplicationSession>`
+	}
+	start := func(c *scriptedClient, id int, user, session, response string) *uacsta.Message {
+		return c.ask(id, opening(user, session), response)
+	}
+	const granted, refused = "StartApplicationSessionPosResponse", "StartApplicationSessionNegResponse"
+	rings := func(c *scriptedClient, id int, ref string) { // the monitor of 102 reports what it did before, under the same reference
+		t.Helper()
+		made := c.ask(id, `<MakeCall`+edition+`><callingDevice>102:SW1::0</callingDevice><calledDirectoryNumber>100:SW1::0</calledDirectoryNumber></MakeCall>`, "MakeCallResponse")
+		for _, name := range []string{"ServiceInitiatedEvent", "OriginatedEvent", "DeliveredEvent"} {
+			if ev := c.expect(cstaxml.EventID, name); ev.CrossRef() != ref || !strings.HasSuffix(ev.Namespace(), "/priv6") {
+				t.Error(ev)
+			}
+		}
+		c.ask(id+1, `<ClearConnection`+edition+`><connectionToBeCleared><deviceID>102:SW1::0</deviceID><callID>`+made.Text("callingDevice/callID")+`</callID></connectionToBeCleared></ClearConnection>`, "ClearConnectionResponse")
+		if ev := c.expect(cstaxml.EventID, "ConnectionClearedEvent"); ev.CrossRef() != ref {
+			t.Error(ev)
+		}
+	}
+	monitor := `<MonitorStart` + edition + `><monitorObject><deviceObject typeOfNumber="other" mediaClass="notKnown">102:SW1::0</deviceObject></monitorObject></MonitorStart>`
+	c := dialScripted(t, address)
+	start(c, 1, "crm", "12345", refused) // never there
+	session := start(c, 2, "crm", "", granted).Text("sessionID")
+	ref := c.ask(3, monitor, "MonitorStartResponse").CrossRef()
+	gone := c.ask(4, monitor, "MonitorStartResponse").CrossRef()
+	c.ask(5, `<MonitorStop`+edition+`><monitorCrossRefID>`+gone+`</monitorCrossRefID></MonitorStop>`, "MonitorStopResponse")
+	rings(c, 6, ref)
+	for i, how := range []string{"reset", "closed", "still there"} {
+		old := c
+		switch how {
+		case "reset":
+			_ = c.conn.(*net.TCPConn).SetLinger(0)
+			_ = c.conn.Close()
+		case "closed":
+			_ = c.conn.Close()
+		}
+		thief := dialScripted(t, address)
+		start(thief, 1, "other", session, refused)
+		c = dialScripted(t, address)
+		next := start(c, 1, "crm", session, granted).Text("sessionID")
+		rings(c, 2, ref)
+		if how == "still there" { // the proxy has closed it
+			_ = old.conn.SetReadDeadline(time.Now().Add(patience))
+			if data, err := io.ReadAll(old.r); err != nil || len(data) != 0 {
+				t.Errorf("the old connection: %q, %v", data, err)
+			}
+		}
+		start(dialScripted(t, address), 1, "crm", session, refused) // it is there once only
+		if session = next; i == 0 {
+			c.ask(9, `<ChangeMonitorFilter`+edition+`><monitorCrossRefID>`+gone+`</monitorCrossRefID><requestedFilterList/></ChangeMonitorFilter>`, "CSTAErrorCode")
+		}
+	}
+	// Another session takes its monitors over.
+	b := dialScripted(t, address)
+	second := start(b, 1, "crm", "", granted).Text("sessionID")
+	transfer := func(c *scriptedClient, id int, from, to, response string) {
+		t.Helper()
+		c.ask(id, `<TransferMonitorObjects`+edition+`><fromSessionID>`+from+`</fromSessionID><toSessionID>`+to+`</toSessionID></TransferMonitorObjects>`, response)
+	}
+	thief := dialScripted(t, address)
+	transfer(thief, 2, session, start(thief, 1, "other", "", granted).Text("sessionID"), "CSTAErrorCode")
+	transfer(b, 2, session, session, "CSTAErrorCode")
+	transfer(b, 3, session, second, "TransferMonitorObjectsResponse")
+	transfer(b, 4, session, second, "CSTAErrorCode")
+	rings(b, 5, ref)
+	// What cannot be restored as it was ends.
+	b.ask(8, `<ChangeMonitorFilter`+edition+`><monitorCrossRefID>`+ref+`</monitorCrossRefID><requestedFilterList><callcontrol><held>true</held></callcontrol></requestedFilterList></ChangeMonitorFilter>`, "ChangeMonitorFilterResponse")
+	_ = b.conn.Close()
+	c = dialScripted(t, address)
+	c.say(1, opening("crm", second))
+	id, stop := c.hear()
+	if stop.Name() != uacsta.NameMonitorStop || stop.CrossRef() != ref || id < 5000 {
+		t.Fatalf("%04d %s", id, stop)
+	}
+	last := c.expect(1, granted).Text("sessionID")
+	c.ask(2, `<StopApplicationSession`+edition+`><sessionID>`+last+`</sessionID><sessionEndReason><appEndReason>Application Request</appEndReason></sessionEndReason></StopApplicationSession>`, "StopApplicationSessionPosResponse")
+	start(dialScripted(t, address), 1, "crm", last, refused)
 }

@@ -53,12 +53,13 @@ var legacyCiphers = []uint16{
 }
 
 // base returns a configuration with the minimum version and the ciphers: TLS 1.2 with forward
-// secrecy and authenticated encryption, or TLS 1.3.
+// secrecy and authenticated encryption, or TLS 1.3. Records are not cut short: some programs take what one read returns for a
+// whole message.
 func (f *Files) base() *tls.Config {
 	if f.Legacy {
-		return &tls.Config{MinVersion: tls.VersionTLS10, CipherSuites: legacyCiphers} //nolint:gosec // the purpose of legacy-tls
+		return &tls.Config{MinVersion: tls.VersionTLS10, CipherSuites: legacyCiphers, DynamicRecordSizingDisabled: true} //nolint:gosec // the purpose of legacy-tls
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, CipherSuites: []uint16{
+	return &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true, CipherSuites: []uint16{
 		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
 		tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 	}}

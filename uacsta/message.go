@@ -200,8 +200,10 @@ func (m *Message) Text(path string) string {
 	return ""
 }
 
-// Default adds an element with a text where the schema has it, to a message of the standard that has no such element.
-func (m *Message) Default(name, text string) {
+// Default adds the element at a path, with a text, where the schema has the first name of the path, to a message of the standard
+// that has no element of that name.
+func (m *Message) Default(path, text string) {
+	name, inner, _ := strings.Cut(path, "/")
 	g := grammars()[m.root.Tag]
 	if g == nil || m.Has(name) {
 		return
@@ -221,8 +223,13 @@ func (m *Message) Default(name, text string) {
 	}
 	e := etree.NewElement(name)
 	e.Space = m.root.Space
-	e.SetText(text)
 	m.root.InsertChildAt(before, e)
+	for inner != "" {
+		name, inner, _ = strings.Cut(inner, "/")
+		e = e.CreateElement(name)
+		e.Space = m.root.Space
+	}
+	e.SetText(text)
 }
 
 // Remove removes the element at a path, if there is one.

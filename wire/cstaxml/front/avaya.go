@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -15,14 +14,22 @@ const namespaceAvaya = "http://www.avaya.com/csta"
 // avaya is what the clients of Avaya's DMCC say beyond the standard. They name a device by an identifier that they ask for:
 // number, name and address of the switch, and instance, with colons between.
 type avaya struct {
+	of       *association
+	sessions *resumable
+
 	mu    sync.Mutex
 	rest  string            // of identifiers of devices that the client has not named; "": it has named none, and numbers do
 	named map[string]string // identifiers that the client uses, by number
+
+	record       *record           // of the application session; nil: there is none
+	inner, outer map[string]string // references of resumed monitors: the core's by the client's, the client's by the core's
 }
 
 const maxNamed = 10000 // devices of one client
 
-func newAvaya() vocabulary { return &avaya{named: map[string]string{}} }
+func newAvaya(s *Server, a *association) vocabulary {
+	return &avaya{of: a, sessions: s.resumable, named: map[string]string{}}
+}
 
 var (
 	avayaDevice = regexp.MustCompile(`^([^:<>]{1,64})(:[^:]{0,64}:[^:]{0,64}:[0-9]{1,3})$`)
@@ -64,12 +71,7 @@ func (v *avaya) identifier(number string) string {
 const ofSession = "0"
 
 // read implements vocabulary.
-func (v *avaya) read(session *proxy.Session, req *uacsta.Message) (*uacsta.Message, ownRequest) {
-	return req, v.own(session, req)
-}
-
-// own turns the identifiers of a request into numbers, and returns what carries it out if the standard does not have it.
-func (v *avaya) own(session *proxy.Session, req *uacsta.Message) ownRequest {
+func (v *avaya) read(req *uacsta.Message) asked {
 	devices := req.Devices()
 	for _, d := range devices {
 		if number := v.number(d.ID()); number != d.ID() {
@@ -78,35 +80,75 @@ func (v *avaya) own(session *proxy.Session, req *uacsta.Message) ownRequest {
 	}
 	name := req.Name()
 	switch {
-	case name == "GetDeviceId", name == "GetThirdPartyDeviceId":
-		return v.deviceID(req)
-	case name == "ReleaseDeviceId":
-		return accepting(req)
-	case name == "GetCallLinkageData":
-		return v.linkage(session, req)
-	case name == "TransferMonitorObjects": // monitors end with their connection, so the old session has none
-		return refusing(uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject))
-	case name == "RegisterTerminalRequest", name == "UnregisterTerminalRequest":
-		return v.terminal(session, req)
+	case name == uacsta.NameStartApplicationSession:
+		return v.start(req)
+	case name == uacsta.NameStopApplicationSession:
+		return asked{req: req, done: v.ended}
 	case name == uacsta.NameMonitorStart && len(devices) == 0 && req.Has("monitorObject/deviceObject"):
-		return func(answer func(*uacsta.Message, error)) {
+		return asked{req: req, own: func(answer func(*uacsta.Message, error)) {
 			answer(uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: ofSession}, uacsta.Edition3), nil)
-		}
+		}}
 	case name == uacsta.NameMonitorStop && req.CrossRef() == ofSession:
+		return asked{req: req, own: accepting(req)}
+	}
+	if own := v.own(req); own != nil {
+		return asked{req: req, own: own}
+	}
+	return asked{req: req, done: v.monitor(req)}
+}
+
+// own returns what carries out a request that the standard does not have, or nil.
+func (v *avaya) own(req *uacsta.Message) ownRequest {
+	switch req.Name() {
+	case "GetDeviceId", "GetThirdPartyDeviceId":
+		return v.deviceID(req)
+	case "ReleaseDeviceId":
 		return accepting(req)
+	case "GetCallLinkageData":
+		return v.linkage(req)
+	case "TransferMonitorObjects":
+		return v.transfer(req)
+	case "RegisterTerminalRequest", "UnregisterTerminalRequest":
+		return v.terminal(req)
 	}
 	return nil
 }
 
+// ended forgets the session that the client has ended.
+func (v *avaya) ended(res *uacsta.Message, respond func()) {
+	if res.Name() == uacsta.NameStopApplicationSessionPosResponse {
+		v.mu.Lock()
+		r := v.record
+		v.record = nil
+		v.mu.Unlock()
+		v.sessions.forget(r)
+	}
+	respond()
+}
+
 // write implements vocabulary.
 func (v *avaya) write(m *uacsta.Message) *uacsta.Message {
+	v.reference(m)
 	for _, d := range m.Devices() {
 		if id := v.identifier(d.ID()); id != d.ID() {
 			d.Set(id, "other")
 		}
 	}
+	switch calls := m.Connections(); {
+	case len(calls) == 0:
+	case m.Kind() == uacsta.Event:
+		m.Default("callLinkageData/globalCallData/globalCallLinkageID/"+linkage, linkageOf(calls[0].CallID()))
+	case m.Name() == uacsta.NameMakeCallResponse: // the standard's has it from edition 6 on
+		m = m.WithPrivate("avaya", namespaceAvaya, linkage, linkageOf(calls[0].CallID()))
+	}
 	return m
 }
+
+// linkage is the element with an identifier of a call that is the same in all sessions.
+const linkage = "globallyUniqueCallLinkageID"
+
+// linkageOf returns that identifier in Avaya's form: 20 digits.
+func linkageOf(callID string) string { return strings.Repeat("0", max(0, 20-len(callID))) + callID }
 
 // accepting carries out a request that changes nothing here.
 func accepting(req *uacsta.Message) ownRequest {
@@ -136,18 +178,16 @@ func (v *avaya) deviceID(req *uacsta.Message) ownRequest {
 	}
 }
 
-// linkage answers with a number of the call that is the same in all sessions, if the client may observe the call.
-func (v *avaya) linkage(session *proxy.Session, req *uacsta.Message) ownRequest {
+// linkage answers with the identifier of a call, if the client may observe it.
+func (v *avaya) linkage(req *uacsta.Message) ownRequest {
 	call := uacsta.Conn(strings.Clone(req.Text("call/callID")), v.number(req.Text("call/deviceID")))
-	namespace := strings.Clone(req.Namespace())
 	return func(answer func(*uacsta.Message, error)) {
-		session.Request(uacsta.Encode(uacsta.SnapshotCall{SnapshotObject: call}, uacsta.Edition3), func(res *uacsta.Message) {
+		v.of.session.Request(uacsta.Encode(uacsta.SnapshotCall{SnapshotObject: call}, uacsta.Edition3), func(res *uacsta.Message) {
 			if err := refusalOf(res); err != nil {
 				answer(nil, err)
 				return
 			}
-			ucid := strings.Repeat("0", max(0, 20-len(call.CallID))) + call.CallID
-			answer(uacsta.NewMessage(namespace, "GetCallLinkageDataResponse", "globallyUniqueCallLinkageID", ucid), nil)
+			answer(uacsta.NewMessage(namespaceAvaya, "GetCallLinkageDataResponse", linkage, linkageOf(call.CallID)), nil)
 		})
 	}
 }
@@ -160,12 +200,12 @@ const (
 
 // terminal registers a client as the terminal of a device that it may observe, or ends that. Calls are controlled without; voice
 // does not go to the client.
-func (v *avaya) terminal(session *proxy.Session, req *uacsta.Message) ownRequest {
+func (v *avaya) terminal(req *uacsta.Message) ownRequest {
 	id := strings.Clone(req.Text("device"))
 	name := strings.TrimSuffix(req.Name(), "Request") + "Response"
 	device := uacsta.Dev(v.number(id))
 	return func(answer func(*uacsta.Message, error)) {
-		session.Request(uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: device}, uacsta.Edition3), func(res *uacsta.Message) {
+		v.of.session.Request(uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: device}, uacsta.Edition3), func(res *uacsta.Message) {
 			fields := []string{"device", id, "signalingEncryption", "NONE", "code", terminalDone, "reason", "Normal"}
 			if err := refusalOf(res); err != nil {
 				fields = []string{"device", id, "code", terminalRefused, "reason", err.Error()}

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -15,16 +14,24 @@ type Dialect struct {
 	Coded         bool                 // messages of WebSockets may have their header in base64
 	Originate     uacsta.AutoOriginate // of a MakeCall without autoOriginate; "": the switch decides, and most prompt
 
-	words func() vocabulary // what a client says beyond the standard; nil: nothing
+	words func(*Server, *association) vocabulary // what a client says beyond the standard; nil: nothing
 }
 
 // vocabulary is what one client says beyond the standard.
 type vocabulary interface {
-	// read brings a request of the client into the standard's form and returns it, with what carries it out if the standard
-	// does not have it, and nil otherwise.
-	read(session *proxy.Session, req *uacsta.Message) (*uacsta.Message, ownRequest)
+	// read brings a request of the client into the standard's form.
+	read(req *uacsta.Message) asked
 	// write brings a message for the client into the dialect's form and returns it. It may be called at the same time as read.
 	write(m *uacsta.Message) *uacsta.Message
+	// left is called when the connection has ended. It reports whether the client may come back to its session.
+	left() (returns bool)
+}
+
+// asked is what a client has asked for.
+type asked struct {
+	req  *uacsta.Message                           // in the standard's form
+	own  ownRequest                                // carries it out; nil: the core does
+	done func(res *uacsta.Message, respond func()) // takes the response, and calls respond to let the client have it; nil: nothing to do
 }
 
 // ownRequest carries out a request for proxy.Session.Own.

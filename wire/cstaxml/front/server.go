@@ -26,6 +26,8 @@ type Server struct {
 	gate   *gate.Gate
 	frames bool     // it serves CSTA-XML with headers
 	http   overHTTP // web is nil: it does not serve HTTP
+
+	resumable *resumable
 }
 
 // New returns a server for the clients that access accepts. It serves the listeners that [Server.Serve] and
@@ -34,7 +36,7 @@ func New(access kind.Access) *Server { return NewFor(name, access) }
 
 // NewFor is New for another front, whose WebSockets [Server.Host] serves.
 func NewFor(front string, access kind.Access) *Server {
-	s := &Server{name: front, access: access, frames: true}
+	s := &Server{name: front, access: access, frames: true, resumable: newResumable()}
 	s.gate = s.access.NewGate(front)
 	return s
 }
@@ -76,7 +78,7 @@ func (s *Server) admit(ctx context.Context, guest *gate.Guest, nc net.Conn, d *D
 func (s *Server) associate(ctx context.Context, guest *gate.Guest, nc net.Conn, d *Dialect, opening proxy.Opening) error {
 	a := &association{guest: guest, dialect: d}
 	if d.words != nil {
-		a.words = d.words()
+		a.words = d.words(s, a)
 	}
 	a.conn = cstaxml.NewConn(nc, a, s.access.Limits(guest))
 	session, err := s.access.Proxy.Open(opening, toClient{a})
@@ -87,7 +89,9 @@ func (s *Server) associate(ctx context.Context, guest *gate.Guest, nc net.Conn, 
 	if d.Greets {
 		session.Greet()
 	}
-	if reason := a.conn.Serve(ctx); gate.Lost(reason) {
+	reason := a.conn.Serve(ctx)
+	returns := a.words != nil && a.words.left()
+	if returns || gate.Lost(reason) {
 		session.Disconnected(reason)
 	} else {
 		session.Close(reason)
@@ -106,21 +110,26 @@ type association struct {
 
 // Request implements cstaxml.Handler.
 func (a *association) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
-	var own ownRequest
+	q := asked{req: req}
 	if a.words != nil {
-		req, own = a.words.read(a.session, req)
+		q = a.words.read(req)
 	}
-	a.dialect.read(req)
+	a.dialect.read(q.req)
 	reply := func(res *uacsta.Message) {
 		if a.session.Identity().Name != "" { // before the client learns that it has logged in
 			a.guest.Prove()
 		}
-		answer(a.write(res))
+		respond := func() { answer(a.write(res)) }
+		if q.done != nil && res != nil {
+			q.done(res, respond)
+		} else {
+			respond()
+		}
 	}
-	if own != nil {
-		a.session.Own(req, own, reply)
+	if q.own != nil {
+		a.session.Own(q.req, q.own, reply)
 	} else {
-		a.session.Request(req, reply)
+		a.session.Request(q.req, reply)
 	}
 }
 

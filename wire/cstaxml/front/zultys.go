@@ -5,60 +5,91 @@ import (
 	"html"
 	"strings"
 	"sync"
+	"time"
 
-	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // zultys is what the clients of Zultys' MX say beyond the standard: a login of their own, and a device without identifier that
 // is the user's own.
 type zultys struct {
+	of *association
+
 	mu        sync.Mutex
-	user      string // of the last loginRequest
-	extension string // of the user that has logged in; "": the user's name is no number
-	session   string // identifier of the application session
+	user      string    // of the last loginRequest
+	extension string    // of the user that has logged in; "": the user's name is no number
+	device    string    // name that the client has given to the extension's telephone, by AssignDevice
+	session   string    // identifier of the application session; "": there is none
+	prolonged time.Time // when it was prolonged last
 }
 
-func newZultys() vocabulary { return &zultys{} }
+// betweenProlonging is the time after which a request prolongs the application session. A client that has other requests sends no
+// keepalive.
+const betweenProlonging = time.Minute
+
+func newZultys(_ *Server, a *association) vocabulary { return &zultys{of: a} }
 
 // editionOfZultys is what these clients speak.
 const editionOfZultys uacsta.Edition = 4
 
 // read implements vocabulary.
-func (v *zultys) read(session *proxy.Session, req *uacsta.Message) (*uacsta.Message, ownRequest) {
+func (v *zultys) read(req *uacsta.Message) asked {
+	if prolong := v.prolong(); prolong != nil {
+		v.of.session.Request(prolong, func(*uacsta.Message) {})
+	}
+	return v.asks(req)
+}
+
+// prolong returns the request that prolongs the application session, or nil if it is not time for that.
+func (v *zultys) prolong() *uacsta.Message {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.session == "" || time.Since(v.prolonged) < betweenProlonging {
+		return nil
+	}
+	v.prolonged = time.Now()
+	return uacsta.Encode(uacsta.ResetApplicationSessionTimer{SessionID: v.session}, editionOfZultys)
+}
+
+// asks brings a request into the standard's form.
+func (v *zultys) asks(req *uacsta.Message) asked {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch req.Name() {
 	case "loginRequest":
 		login := uacsta.Login{User: req.Text("userName"), Password: req.Text("pwd")}
 		v.user = strings.Clone(login.User)
-		return uacsta.Encode(login.Opening("zultys", uacsta.LoginPlain, 0, editionOfZultys), editionOfZultys), nil
+		return asked{req: uacsta.Encode(login.Opening("zultys", uacsta.LoginPlain, 0, editionOfZultys), editionOfZultys)}
 	case "keepalive": // without a response
-		return req, silently(session, uacsta.ResetApplicationSessionTimer{SessionID: v.session})
+		return asked{req: req, own: v.silently(uacsta.ResetApplicationSessionTimer{SessionID: v.session})}
 	case "logout":
-		return req, silently(session, uacsta.StopApplicationSession{
+		return asked{req: req, own: v.silently(uacsta.StopApplicationSession{
 			SessionID: v.session, SessionEndReason: uacsta.SessionEndReason{DefinedEndReason: "normal"},
-		})
+		})}
 	case "AssignDevice": // which of the user's telephones calls: the switch knows one for each extension
+		v.device = strings.Clone(req.Text("deviceID"))
 		info := uacsta.NewMessage(req.Namespace(), "AssignDeviceInfo", "deviceID", req.Text("deviceID"))
-		return req, func(answer func(*uacsta.Message, error)) { answer(info, nil) }
+		return asked{req: req, own: func(answer func(*uacsta.Message, error)) { answer(info, nil) }}
 	case uacsta.NameMonitorStart:
 		if v.extension != "" && req.Has("monitorObject/deviceObject") && req.Text("monitorObject/deviceObject") == "" {
 			req.SetText("monitorObject/deviceObject", v.extension)
 		}
 	}
 	for _, d := range req.Devices() {
-		if d.Type() == "deviceID" {
+		switch {
+		case v.device != "" && d.ID() == v.device && v.extension != "":
+			d.Set(v.extension, "")
+		case d.Type() == "deviceID":
 			d.Set(d.ID(), "")
 		}
 	}
-	return req, nil
+	return asked{req: req}
 }
 
 // silently carries a request out by another, and answers nothing.
-func silently(session *proxy.Session, other any) ownRequest {
+func (v *zultys) silently(other any) ownRequest {
 	return func(answer func(*uacsta.Message, error)) {
-		session.Request(uacsta.Encode(other, editionOfZultys), func(*uacsta.Message) { answer(nil, nil) })
+		v.of.session.Request(uacsta.Encode(other, editionOfZultys), func(*uacsta.Message) { answer(nil, nil) })
 	}
 }
 
@@ -69,7 +100,7 @@ func (v *zultys) write(m *uacsta.Message) *uacsta.Message {
 	var document string
 	switch m.Name() {
 	case uacsta.NameStartApplicationSessionPosResponse:
-		v.session, v.extension = strings.Clone(m.Text("sessionID")), ""
+		v.session, v.extension, v.device, v.prolonged = strings.Clone(m.Text("sessionID")), "", "", time.Now()
 		if plainNumber.MatchString(v.user) {
 			v.extension = v.user
 		}
@@ -84,3 +115,6 @@ func (v *zultys) write(m *uacsta.Message) *uacsta.Message {
 	}
 	return m
 }
+
+// left implements vocabulary.
+func (v *zultys) left() (returns bool) { return false }

@@ -258,8 +258,54 @@ grants: [{who: "*", control: ["*"], dial: ["*"]}]
 			})
 		}
 	}
-	if out := r.out.String(); !strings.Contains(out, "request refused: it names a session of another client") || strings.Contains(out, id[1]) {
-		t.Error("the log does not say so, or has the session's ID")
+	waitFor(t, "the line in the log", func() bool {
+		return strings.Contains(r.out.String(), "request refused: it names a session of another client")
+	})
+	if strings.Contains(r.out.String(), id[1]) {
+		t.Error("the log has the session's ID")
 	}
+	r.stop()
+}
+
+// Requests for events and subscriptions count against the limits, and need an application session where all do.
+func TestSOAPLimits(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "accounts")
+	account(t, file, "crm", soapPassword)
+	const events = `<GetEvents xmlns="urn:tr87proxy:csta-soap"><waitSeconds>0</waitSeconds></GetEvents>`
+	const subscribe = `<e:Subscribe xmlns:e="http://schemas.xmlsoap.org/ws/2004/08/eventing" xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing"><e:Delivery><e:NotifyTo><a:Address>http://127.0.0.1:9/</a:Address></e:NotifyTo></e:Delivery></e:Subscribe>`
+	for mode, want := range map[string]string{"optional": "performanceLimitExceeded", "mandatory": "security/generic"} {
+		r := serve(t, fmt.Sprintf(`application-sessions: {xml: %s, accounts: %s}
+limits: {requests-per-second: 2}
+grants: [{who: "*", control: ["*"], dial: ["*"]}]
+`, mode, file))
+		for _, body := range []string{events, subscribe} {
+			waitFor(t, want, func() bool {
+				status, _, text := overHTTP(t, http.DefaultClient, "POST", fmt.Sprintf("http://127.0.0.1:%d/csta", r.xmlPort), `<s:Envelope xmlns:s="`+soap11+`"><s:Body>`+body+`</s:Body></s:Envelope>`,
+					"Content-Type", "text/xml", "Authorization", strings.TrimSpace(strings.TrimPrefix(basic, "Authorization: ")))
+				if status != 200 && mode == "mandatory" && !strings.Contains(text, want) {
+					t.Fatalf("%d %s", status, text)
+				}
+				return strings.Contains(text, want)
+			})
+		}
+		r.stop()
+	}
+}
+
+// Where there are no accounts, a request of a peer that is not trusted is refused as its connection would be with CSTA-XML: the log
+// and the audit file have it.
+func TestSOAPOfStranger(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := serve(t, "trusted: [{address: 127.0.0.9}]\naudit: {file: "+filepath.Join(dir, "audit.log")+"}\ngrants: [{who: \"*\", control: [\"*\"], dial: [\"*\"]}]\n")
+	if status, header, text := overHTTP(t, http.DefaultClient, "POST", fmt.Sprintf("http://127.0.0.1:%d/csta", r.xmlPort), question(1), "Content-Type", "text/xml"); status != http.StatusForbidden || header.Get("WWW-Authenticate") != "" {
+		t.Errorf("%d %s", status, text)
+	}
+	waitFor(t, "the line in the audit file", func() bool {
+		data, _ := os.ReadFile(filepath.Join(dir, "audit-strangers.log"))
+		return strings.Contains(string(data), `"reason":"the peer is not trusted"`)
+	})
+	waitFor(t, "the line in the log", func() bool { return strings.Contains(r.out.String(), "request refused: client not identified") })
 	r.stop()
 }

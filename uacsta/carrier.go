@@ -2,6 +2,7 @@ package uacsta
 
 import (
 	"bytes"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -12,9 +13,14 @@ import (
 // MaxCarrier is how many octets a document may have that carries a message, such as an envelope of SOAP.
 const MaxCarrier = 2 * MaxSize
 
-// ParseCarrier parses a document that carries a message: at most [MaxCarrier] octets, and the limits of a message
-// besides. An error wraps one of the Err values of this package.
+// ParseCarrier parses a document that carries a message, in UTF-8: at most [MaxCarrier] octets, and the limits of a
+// message besides. An error wraps one of the Err values of this package.
 func ParseCarrier(data []byte, elements int) (Raw, error) {
+	switch strings.ToLower(declaredEncoding(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))) {
+	case "", "utf-8", "utf8", "us-ascii", "ascii":
+	default:
+		return Raw{}, fmt.Errorf("%w, and here UTF-8 alone", ErrEncoding)
+	}
 	root, err := scanWithin(data, MaxCarrier, elements)
 	if err != nil {
 		return Raw{}, err

@@ -70,6 +70,7 @@ func TestFaults(t *testing.T) {
 		"text in the body":  {in("", "x"+makeCall), "one element", 500},
 		"two bodies":        {`<s:Envelope xmlns:s="` + envelopes[V11] + `"><s:Body>` + makeCall + `</s:Body><s:Body>` + makeCall + `</s:Body></s:Envelope>`, "one Body", 500},
 		"a header after":    {`<s:Envelope xmlns:s="` + envelopes[V11] + `"><s:Body>` + makeCall + `</s:Body><s:Header/></s:Envelope>`, "one Body", 500},
+		"another encoding":  {`<?xml version="1.0" encoding="ISO-8859-1"?>` + in("", makeCall), "UTF-8 alone", 400},
 		"must understand":   {in(`<v:Pay xmlns:v="urn:v" s:mustUnderstand="1"/>`, makeCall), "<faultcode>s:MustUnderstand</faultcode>", 500},
 		"must, in SOAP 1.2": {soap12.Replace(in(`<v:Pay xmlns:v="urn:v" s:mustUnderstand="true" s:role="`+envelopes[V12]+`/role/next"/>`, makeCall)), "<s:Value>s:MustUnderstand</s:Value>", 500},
 		"must, with blanks": {in(`<v:Pay xmlns:v="urn:v" s:mustUnderstand=" 1 "/>`, makeCall), "<faultcode>s:MustUnderstand</faultcode>", 500},

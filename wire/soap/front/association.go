@@ -135,6 +135,31 @@ func (x *exchange) association() *association {
 	}
 }
 
+// own returns the association of a request that this package carries out, if the core lets the client have requests carried out:
+// the limits and application sessions are those of all requests. The caller calls exit. It returns nil after it has responded.
+func (x *exchange) own() *association {
+	a := x.association()
+	if a == nil {
+		return nil
+	}
+	body := x.envelope.Body
+	res, release, err := a.ask(x.r.Context(), func(reply func(*uacsta.Message)) {
+		nothing := func(answer func(*uacsta.Message, error)) { answer(nil, nil) }
+		a.session.Own(uacsta.NewMessage(body.Namespace(), body.Name()), nothing, reply)
+	})
+	release()
+	switch {
+	case err != nil:
+		x.fail(x.envelope.Fault(soap.Server, "the proxy has not responded in time"))
+	case res != nil:
+		x.refuse(res.Err().Category, res.Err().Value)
+	default:
+		return a
+	}
+	a.exit()
+	return nil
+}
+
 // unknown responds to a request of nobody, or one that names a session that is not its client's. Software made for .NET sends
 // credentials only after 401.
 func (x *exchange) unknown() {

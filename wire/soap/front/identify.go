@@ -170,8 +170,10 @@ func (d *Door) caller(r *http.Request) (Caller, *refusal) {
 	case f.status == http.StatusUnauthorized && d.env.Proxy.Mode(d.front, d.env.Sessions) != proxy.SessionsOff: // nobody yet
 		c.Key = d.callers.Key(addr, c.Opening.Names, "peer")
 		return c, nil
-	case f.status == http.StatusUnauthorized: // software made for .NET sends credentials only after 401
+	case f.status == http.StatusUnauthorized && d.env.Accounts != nil: // software made for .NET sends credentials only after 401
 		f.why = ""
+	case f.status == http.StatusUnauthorized:
+		f.status = http.StatusForbidden
 	}
 	return c, f
 }

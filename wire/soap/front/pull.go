@@ -32,7 +32,7 @@ func (x *exchange) getEvents() {
 		x.refuse(uacsta.Operation, uacsta.InvalidParameterValue)
 		return
 	}
-	a := x.association()
+	a := x.own()
 	if a == nil {
 		return
 	}

@@ -52,7 +52,7 @@ type subscription struct {
 
 // eventing serves the requests of WS-Eventing.
 func (x *exchange) eventing() {
-	a := x.association()
+	a := x.own()
 	if a == nil {
 		return
 	}

@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -325,18 +328,50 @@ func TestWatch(t *testing.T) {
 	server := fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", r.port)
 	command(t, "dnd", "1003", "on", server)
 	lines := start(t, program(t), "watch", "1000", "1001", "1003", server)
-	table := start(t, tool(t, "script"), "-qefc", program(t)+" watch 1000 1001 '"+server+"'", "/dev/null")
+	table := onTerminal(t, program(t), "watch", "1000", "1001", "1003", server)
 	waitFor(t, "the first picture", func() bool {
-		return strings.Contains(lines.out.String(), "1003         idle  dnd") && strings.Contains(table.out.String(), "1001         idle\x1b[K")
+		return strings.Contains(lines.out.String(), "1003         idle  dnd") && regexp.MustCompile(`(?m)^1003 +idle +dnd$`).MatchString(table.shows())
 	})
 	command(t, "call", "1000", "1001", server)
 	waitFor(t, "the call", func() bool {
-		return strings.Contains(lines.out.String(), "1001         alerting with 1000") && strings.Contains(table.out.String(), "1000         connected with 1001 (alerting)\x1b[K")
+		picture := table.shows()
+		return strings.Contains(lines.out.String(), "1001         alerting with 1000") &&
+			regexp.MustCompile(`(?m)^1000 +connected +to 1001 \(alerting\) +\d+s$`).MatchString(picture) && regexp.MustCompile(`(?m)^1001 +alerting +from 1000 +\d+s$`).MatchString(picture)
 	})
+	table.keys("/", "dnd", "Enter")
+	waitFor(t, "the filtered row", func() bool {
+		picture := table.shows()
+		return strings.Contains(picture, "1 of 3 devices") && strings.Contains(picture, "1003") && !strings.Contains(picture, "1001")
+	})
+	table.keys("Escape") // with a key right behind it, it would be Alt and that key
+	waitFor(t, "all devices", func() bool { return strings.Contains(table.shows(), "/ filter") })
+	table.keys("s", "a")
+	waitFor(t, "the devices with calls", func() bool {
+		picture := table.shows()
+		return strings.Contains(picture, "2 of 3 devices by state") && !strings.Contains(picture, "1003")
+	})
+	table.resize(40, 5)
+	waitFor(t, "the small picture", func() bool {
+		picture := table.shows()
+		return strings.Contains(picture, "1000") && !slices.ContainsFunc(strings.Split(picture, "\n"), func(line string) bool { return utf8.RuneCountInString(line) > 40 })
+	})
+	table.resize(100, 20)
 	command(t, "forward", "1001", "always", "1002", server)
 	waitFor(t, "the forwarding", func() bool {
 		return strings.Contains(lines.out.String(), "1001         alerting with 1000  forwardImmediate to 1002")
 	})
+	// the proxy is killed and comes back: both notice, and connect again
+	_ = r.cmd.Process.Kill()
+	waitFor(t, "that the connection is lost", func() bool {
+		return strings.Contains(lines.out.String(), "not connected, trying again in") && strings.Contains(table.shows(), "not connected, trying again in")
+	})
+	r.process = start(t, program(t), "serve", "-c", filepath.Join(r.dir, "config.yaml"))
+	waitFor(t, "the new connections", func() bool {
+		picture := table.shows()
+		return strings.HasSuffix(strings.TrimSpace(lines.out.String()), "1003         idle") && !strings.Contains(picture, "not connected") && strings.Contains(picture, "0 of 3 devices")
+	})
+	table.keys("q")
+	waitFor(t, "the end", func() bool { return table.shows() == "" })
 	r.stop()
 }
 

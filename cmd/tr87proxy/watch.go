@@ -1,61 +1,47 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// screen is the live state of devices.
-type screen struct {
-	c       *connection
-	out     io.Writer
-	redraws bool // redraw the table, on a terminal; otherwise write a line for each change
-	rows    []*row
-	byRef   map[string]*row
-}
-
-// row is one device.
-type row struct {
-	device   string
-	calls    []string
-	features map[string]string // active features by name
-	shown    string
-}
-
 func watchCommand() *cobra.Command {
+	flags := &clientFlags{}
 	var plain bool
-	cmd := clientCommand("watch [DEVICE...]", "Show devices and their calls live until interrupted",
-		"  tr87proxy watch                every extension, queue and trunk that you may observe\n  tr87proxy watch 100 101 300\n  tr87proxy watch --plain > log  a line for each change",
-		between(0, 500), func(ctx context.Context, c *connection, args []string) error {
-			if len(args) == 0 {
-				list, err := c.devices(ctx, "", nil)
-				if err != nil {
-					return err
-				}
-				for _, d := range list {
-					if d.DeviceID != nil && d.DeviceCategory != uacsta.CategoryRouteingDevice {
-						args = append(args, d.DeviceID.ID)
-					}
-				}
+	cmd := &cobra.Command{
+		Use: "watch [DEVICE...]", Short: "Show devices and their calls live until interrupted", GroupID: "client", Args: between(0, 500),
+		ValidArgsFunction: completeArguments(flags, "watch [DEVICE...]"),
+		Long: `watch shows each device with its calls: the state, who called whom, and how long; and its active
+features. In a terminal the arrows and Page Up and Down scroll, / filters, s sorts, a shows only
+devices with calls, q ends. Elsewhere it writes a line for each change. When the connection is
+lost, it connects again.`,
+		Example: `  tr87proxy watch                every extension, queue and trunk that you may observe
+  tr87proxy watch 100 101 300
+  tr87proxy watch --plain > log  a line for each change`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			w := &watcher{flags: flags, devices: args, errOut: cmd.ErrOrStderr()}
+			out := cmd.OutOrStdout()
+			if !plain && terminal(out) {
+				return w.onScreen(cmd.Context(), out)
 			}
-			s := &screen{c: c, out: c.out, redraws: !plain && terminal(c.out), byRef: map[string]*row{}}
-			if s.redraws {
-				fmt.Fprint(s.out, "\x1b[?25l\x1b[2J") // hide the cursor, clear the screen
-				defer fmt.Fprint(s.out, "\x1b[?25h\n")
-			}
-			return s.run(ctx, args)
-		})
+			w.changed = func() { w.write(out) }
+			return w.run(cmd.Context())
+		},
+	}
+	flags.add(cmd)
 	cmd.Flags().BoolVar(&plain, "plain", false, "write a line for each change, also on a terminal")
 	return cmd
 }
@@ -70,161 +56,172 @@ func terminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-func (s *screen) run(ctx context.Context, devices []string) error {
-	for _, device := range devices {
-		ref, err := s.c.watch(ctx, device)
-		if err != nil {
+// watcher keeps rows about devices up to date.
+type watcher struct {
+	flags   *clientFlags
+	devices []string // none: all that there are
+	errOut  io.Writer
+	changed func() // is called after each change
+
+	mu      sync.Mutex
+	rows    []*row
+	trouble string // why the rows may be out of date; "": they are not
+}
+
+// run watches until ctx ends, or the first connection fails.
+func (w *watcher) run(ctx context.Context) error {
+	for again := (gate.BackOff{First: time.Second, Most: 15 * time.Second}); ; {
+		began := time.Now()
+		ready, err := w.once(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // the user has interrupted it
+		case !ready && w.fresh():
 			return err
 		}
-		r := &row{device: device, features: map[string]string{}}
-		s.rows = append(s.rows, r)
-		s.byRef[ref] = r
-		if err := s.look(ctx, r); err != nil {
-			return err
+		if ready && time.Since(began) > time.Minute {
+			again.Reset()
 		}
-		if err := s.ask(ctx, r); err != nil {
-			return err
+		pause := again.Next()
+		w.say(fmt.Sprintf("not connected, trying again in %s: %v", max(time.Second, pause.Round(time.Second)), err))
+		if !gate.Sleep(ctx, pause) {
+			return nil
 		}
 	}
-	s.draw()
-	return s.c.listen(ctx, 0, func(m *uacsta.Message) error {
-		r := s.byRef[m.CrossRef()]
+}
+
+// fresh reports whether nothing was shown yet.
+func (w *watcher) fresh() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.rows) == 0
+}
+
+// say makes known why the rows may be out of date; "": they are up to date.
+func (w *watcher) say(trouble string) {
+	w.mu.Lock()
+	w.trouble = trouble
+	w.mu.Unlock()
+	w.changed()
+}
+
+// once watches over one connection, until it ends. ready says that all rows were filled.
+func (w *watcher) once(ctx context.Context) (ready bool, err error) {
+	c, err := w.flags.open(ctx, io.Discard, w.errOut, nil)
+	if err != nil {
+		return false, err
+	}
+	defer c.close()
+	rows, byRef, err := w.begin(ctx, c)
+	if err != nil {
+		return false, err
+	}
+	w.mu.Lock()
+	for _, r := range rows {
+		r.keep(w.rows)
+	}
+	w.rows, w.trouble = rows, ""
+	w.mu.Unlock()
+	w.changed()
+	alive, stop := context.WithCancelCause(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer stop(nil)
+	group.Go(func() { stop(c.attend(alive)) })
+	err = c.listen(alive, 0, func(m *uacsta.Message) error {
+		r := byRef[m.CrossRef()]
 		if r == nil {
 			return nil
 		}
-		if !r.feature(m) {
-			if err := s.look(ctx, r); err != nil {
+		now := row{device: r.device, calls: r.calls, features: maps.Clone(r.features)} // only this goroutine changes them
+		if !now.feature(m) {
+			if err := now.look(ctx, c, m); err != nil {
 				return err
 			}
 		}
-		s.draw()
+		w.mu.Lock()
+		r.calls, r.features = now.calls, now.features
+		w.mu.Unlock()
+		w.changed()
 		return nil
 	})
+	return true, cmp.Or(err, context.Cause(alive))
 }
 
-// look replaces a device's calls by a snapshot, which corrects missed events.
-func (s *screen) look(ctx context.Context, r *row) error {
-	res, err := s.c.do(ctx, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(r.device)})
-	if err != nil {
-		return err
-	}
-	calls, err := callsOf(res)
-	if err != nil {
-		return err
-	}
-	r.calls = nil
-	for _, info := range calls {
-		states := info.LocalCallState.CompoundCallState
-		if len(states) == 0 {
-			continue
-		}
-		line := string(states[0])
-		switch {
-		case info.EndpointDevice != nil:
-			line += " with " + info.EndpointDevice.Device.ID
-			if len(states) == 2 && states[1] != uacsta.Connected {
-				line += " (" + string(states[1]) + ")"
-			}
-		case len(states) > 2:
-			line += fmt.Sprintf(" with %d others", len(states)-1)
-		}
-		r.calls = append(r.calls, line)
-	}
-	return nil
-}
-
-// ask requests the active features. A device without features refuses.
-func (s *screen) ask(ctx context.Context, r *row) error {
-	device := uacsta.Dev(r.device)
-	for _, req := range []any{
-		uacsta.GetDoNotDisturb{Device: device}, uacsta.GetForwarding{Device: device}, uacsta.GetMessageWaitingIndicator{Device: device},
-		uacsta.GetAutoAnswer{Device: device}, uacsta.GetAgentState{Device: device},
-	} {
-		res, err := s.c.do(ctx, req)
-		var refusal *uacsta.Error
-		if errors.As(err, &refusal) {
-			continue
-		}
-		if err != nil {
+// attend asks the server again and again for its status, and returns why it does not answer.
+func (c *connection) attend(ctx context.Context) error {
+	for gate.Sleep(ctx, attention) {
+		if _, err := c.do(ctx, uacsta.RequestSystemStatus{}); err != nil {
 			return err
 		}
-		r.feature(res)
-		var forwarding uacsta.GetForwardingResponse
-		if res.Name() == uacsta.NameGetForwardingResponse && res.Decode(&forwarding) == nil {
-			for _, item := range forwarding.ForwardingList {
-				if item.ForwardStatus && item.ForwardDN != nil {
-					r.features[string(item.ForwardingType)] = "to " + item.ForwardDN.ID
-				}
+	}
+	return ctx.Err()
+}
+
+// attention is how often watch asks whether the server is still there.
+const attention = 3 * time.Second
+
+// begin starts the monitors and fills the rows.
+func (w *watcher) begin(ctx context.Context, c *connection) (rows []*row, byRef map[string]*row, err error) {
+	devices := w.devices
+	if len(devices) == 0 {
+		list, err := c.devices(ctx, "", nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, d := range list {
+			if d.DeviceID != nil && d.DeviceCategory != uacsta.CategoryRouteingDevice {
+				devices = append(devices, d.DeviceID.ID)
 			}
 		}
-		var agents uacsta.GetAgentStateResponse
-		if res.Name() == uacsta.NameGetAgentStateResponse && res.Decode(&agents) == nil {
-			for _, a := range agents.AgentStateList {
-				for _, info := range a.AgentInfo {
-					r.features["agent "+a.AgentID] = strings.TrimPrefix(string(info.AgentState), "agent")
-				}
+	}
+	byRef = map[string]*row{}
+	for _, device := range devices {
+		r := &row{device: device}
+		ref, err := c.watch(ctx, device)
+		if err == nil {
+			err = r.look(ctx, c, nil)
+		}
+		if err == nil {
+			err = r.ask(ctx, c)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		rows, byRef[ref] = append(rows, r), r
+	}
+	return rows, byRef, nil
+}
+
+// keep takes over what is known from rows of a connection before.
+func (r *row) keep(before []*row) {
+	at := slices.IndexFunc(before, func(b *row) bool { return b.device == r.device })
+	if at < 0 {
+		return
+	}
+	r.shown = before[at].shown
+	for i := range r.calls {
+		for _, b := range before[at].calls {
+			if b.id == r.calls[i].id {
+				r.calls[i].direction, r.calls[i].since, r.calls[i].earlier = b.direction, b.since, b.earlier
 			}
 		}
 	}
-	return nil
 }
 
-// feature stores an event or response about a feature.
-func (r *row) feature(m *uacsta.Message) bool {
-	set := func(name, value string, on bool) {
-		delete(r.features, name)
-		if on {
-			r.features[name] = value
-		}
-	}
-	on := func(path string) bool { return m.Text(path) == "true" }
-	switch name := m.Name(); name {
-	case uacsta.NameDoNotDisturbEvent, uacsta.NameGetDoNotDisturbResponse:
-		set("dnd", "", on("doNotDisturbOn"))
-	case uacsta.NameForwardingEvent:
-		set(m.Text("forwardingType"), "to "+m.Text("forwardTo"), on("forwardStatus"))
-	case uacsta.NameMessageWaitingEvent, uacsta.NameGetMessageWaitingIndicatorResponse:
-		set("message", "", on("messageWaitingOn"))
-	case uacsta.NameAutoAnswerEvent, uacsta.NameGetAutoAnswerResponse:
-		set("auto-answer", "", on("autoAnswerOn"))
-	default:
-		if !strings.HasPrefix(name, "Agent") {
-			return false
-		}
-		state := strings.TrimSuffix(strings.TrimPrefix(name, "Agent"), "Event")
-		set("agent "+m.Text("agentID"), state, state != "LoggedOff")
-	}
-	return true
-}
-
-// text returns the row as text.
-func (r *row) text() string {
-	text := strings.Join(r.calls, ", ")
-	if len(r.calls) == 0 {
-		text = "idle"
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.features)) {
-		text += "  " + strings.TrimSpace(name+" "+r.features[name])
-	}
-	return printable(text)
-}
-
-func (s *screen) draw() {
+// write writes a line for each row that has changed, and for trouble.
+func (w *watcher) write(out io.Writer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	var b strings.Builder
-	if s.redraws {
-		b.WriteString("\x1b[H")
-		fmt.Fprintf(&b, "%s  %d devices, Ctrl-C ends\x1b[K\n\x1b[K\n", time.Now().Format("15:04:05"), len(s.rows))
-		for _, r := range s.rows {
-			fmt.Fprintf(&b, "%-12s %s\x1b[K\n", printable(r.device), r.text())
-		}
-		b.WriteString("\x1b[J")
-	} else {
-		for _, r := range s.rows {
-			if text := r.text(); text != r.shown {
-				r.shown = text
-				fmt.Fprintf(&b, "%s  %-12s %s\n", time.Now().Format("15:04:05.000"), printable(r.device), text)
-			}
+	if w.trouble != "" {
+		fmt.Fprintln(w.errOut, "tr87proxy:", printable(w.trouble))
+	}
+	for _, r := range w.rows {
+		if text := r.text(); text != r.shown {
+			r.shown = text
+			fmt.Fprintf(&b, "%s  %-12s %s\n", time.Now().Format("15:04:05.000"), printable(r.device), text)
 		}
 	}
-	fmt.Fprint(s.out, b.String())
+	fmt.Fprint(out, b.String())
 }

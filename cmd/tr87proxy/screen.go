@@ -1,0 +1,228 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	tea "charm.land/bubbletea/v2"
+)
+
+// screen shows the rows of a watcher in a terminal. It is a tea.Model.
+type screen struct {
+	w             *watcher
+	width, height int
+	top           int // the first row that is shown
+	order         order
+	busyOnly      bool
+	filter        string
+	typing        bool // the filter is being written
+	err           error
+}
+
+// order is how rows are sorted.
+type order int
+
+const (
+	byDevice order = iota
+	byState        // devices with calls first
+	byAge          // the oldest calls first
+	orders
+)
+
+func (o order) String() string { return [...]string{"device", "state", "age"}[o] }
+
+// Messages of the screen.
+type (
+	redraw  struct{}        // the rows have changed
+	tick    struct{}        // a second has passed
+	watched struct{ error } // the watcher has ended
+)
+
+func nextSecond() tea.Cmd { return tea.Tick(time.Second, func(time.Time) tea.Msg { return tick{} }) }
+
+// onScreen watches in a terminal until the user ends it.
+func (w *watcher) onScreen(ctx context.Context, out io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w.errOut = io.Discard // it would disturb the screen, which shows trouble itself
+	s := &screen{w: w, width: narrow, height: 24}
+	program := tea.NewProgram(s, tea.WithContext(ctx), tea.WithOutput(out), tea.WithoutSignalHandler())
+	w.changed = func() { program.Send(redraw{}) }
+	ended := make(chan error, 1)
+	go func() {
+		err := w.run(ctx)
+		ended <- err
+		program.Send(watched{err})
+	}()
+	_, err := program.Run()
+	interrupted := ctx.Err() != nil
+	cancel()
+	if failed := <-ended; failed != nil {
+		return failed
+	}
+	if interrupted {
+		return nil
+	}
+	return err
+}
+
+// Init implements tea.Model.
+func (s *screen) Init() tea.Cmd { return nextSecond() }
+
+// Update implements tea.Model.
+func (s *screen) Update(m tea.Msg) (tea.Model, tea.Cmd) {
+	switch m := m.(type) {
+	case tea.WindowSizeMsg:
+		s.width, s.height = m.Width, m.Height
+	case watched:
+		return s, tea.Quit
+	case tick:
+		return s, nextSecond()
+	case tea.KeyPressMsg:
+		return s, s.key(m)
+	}
+	return s, nil
+}
+
+// key handles a key.
+func (s *screen) key(k tea.KeyPressMsg) tea.Cmd {
+	page := max(1, s.height-headLines)
+	switch name := k.String(); {
+	case name == "ctrl+c":
+		return tea.Quit
+	case s.typing && name == "enter":
+		s.typing = false
+	case name == "esc":
+		s.typing, s.filter = false, ""
+	case s.typing && name == "backspace":
+		if _, n := utf8.DecodeLastRuneInString(s.filter); n > 0 {
+			s.filter = s.filter[:len(s.filter)-n]
+		}
+	case s.typing:
+		s.filter += k.Text
+	case name == "q":
+		return tea.Quit
+	case name == "/":
+		s.typing, s.filter = true, ""
+	case name == "s":
+		s.order = (s.order + 1) % orders
+	case name == "a":
+		s.busyOnly = !s.busyOnly
+	case name == "up", name == "k":
+		s.top--
+	case name == "down", name == "j":
+		s.top++
+	case name == "pgup":
+		s.top -= page
+	case name == "pgdown", name == "space":
+		s.top += page
+	case name == "home", name == "g":
+		s.top = 0
+	case name == "end", name == "G":
+		s.top = math.MaxInt // the last page
+	}
+	return nil
+}
+
+// headLines are the lines above the rows.
+const headLines = 3
+
+// View implements tea.Model.
+func (s *screen) View() tea.View {
+	v := tea.NewView(s.text(time.Now()))
+	v.AltScreen = true
+	return v
+}
+
+// text returns the screen.
+func (s *screen) text(now time.Time) string {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	rows := s.selected()
+	s.top = max(0, min(s.top, len(rows)-max(1, s.height-headLines)))
+	end := min(len(rows), s.top+max(0, s.height-headLines))
+	keys := "/ filter  s sort  a active  q quit"
+	switch {
+	case s.typing:
+		keys = "filter: " + s.filter + "_"
+	case s.filter != "":
+		keys = "filter: " + s.filter + "   Esc clears it"
+	}
+	shown := fmt.Sprintf("%d devices", len(s.w.rows))
+	if len(rows) < len(s.w.rows) {
+		shown = fmt.Sprintf("%d of %d devices", len(rows), len(s.w.rows))
+	}
+	if len(rows) > end-s.top {
+		shown += fmt.Sprintf(", %d to %d", s.top+1, end)
+	}
+	lines := []string{
+		now.Format(time.TimeOnly) + "  " + shown + " by " + s.order.String() + "  " + keys,
+		s.w.trouble,
+		fmt.Sprintf("%-12s %-11s %-28s %9s  %s", "DEVICE", "STATE", "CALL", "FOR", ""),
+	}
+	for _, r := range rows[s.top:end] {
+		lines = append(lines, r.line(now))
+	}
+	for i, line := range lines {
+		lines[i] = fit(line, s.width)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// selected returns the rows that the filter leaves, in their order. The caller holds the watcher's lock.
+func (s *screen) selected() []*row {
+	var rows []*row
+	for _, r := range s.w.rows {
+		if (!s.busyOnly || len(r.calls) > 0) && strings.Contains(strings.ToLower(r.device+" "+r.text()), strings.ToLower(s.filter)) {
+			rows = append(rows, r)
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b *row) int {
+		switch {
+		case s.order == byState:
+			return cmp.Or(len(b.calls)-len(a.calls), strings.Compare(a.text(), b.text()))
+		case s.order == byAge && len(a.calls) > 0 && len(b.calls) > 0:
+			return a.calls[0].since.Compare(b.calls[0].since)
+		case s.order == byAge:
+			return len(b.calls) - len(a.calls)
+		}
+		return 0
+	})
+	return rows
+}
+
+// line returns the row for the screen: its first call in columns, and what else there is behind them.
+func (r *row) line(now time.Time) string {
+	state, call, age, more := "idle", "", "", r.active()
+	if len(r.calls) > 0 {
+		c := r.calls[0]
+		state = c.state
+		if c.with != "" {
+			call = c.direction.String() + " " + c.with
+		}
+		age = now.Sub(c.since).Round(time.Second).String()
+		if c.earlier {
+			age = ">" + age
+		}
+	}
+	for _, c := range r.calls[min(1, len(r.calls)):] {
+		more = "  and " + strings.TrimSpace(c.state+" "+c.direction.String()+" "+c.with) + more
+	}
+	return printable(fmt.Sprintf("%-12s %-11s %-28s %9s%s", r.device, state, call, age, more))
+}
+
+// fit cuts a line to a number of columns.
+func fit(line string, width int) string {
+	line = printable(line)
+	if width <= 1 || utf8.RuneCountInString(line) <= width {
+		return line
+	}
+	return string([]rune(line)[:width-1]) + "…"
+}

@@ -313,7 +313,7 @@ func (s *Session) check(o *object) error {
 	if decision := s.mayPresent(o); !decision.Allowed {
 		s.refused(o, decision.Reason)
 		refusal := uacsta.Refuse(uacsta.Operation, uacsta.ServiceOf(o.service).Refusal(uacsta.Subject))
-		refusal.Detail = decision.Reason
+		refusal.Detail, refusal.Rules = decision.Reason, true
 		return refusal
 	}
 	for n, spelled := range o.spelling {
@@ -358,7 +358,7 @@ func (s *Session) permit(o *object, device policy.Number) error {
 		refusal = uacsta.Refuse(uacsta.Operation, svc.Refusal(uacsta.Destination))
 	}
 	s.refused(&object{service: o.service, subjects: []policy.Number{device}, destinations: o.destinations, connections: o.connections}, decision.Reason)
-	refusal.Detail = decision.Reason
+	refusal.Detail, refusal.Rules = decision.Reason, true
 	return refusal
 }
 

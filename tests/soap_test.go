@@ -305,3 +305,33 @@ func TestSOAPOnAPI(t *testing.T) {
 	}
 	r.stop()
 }
+
+// The text of a fault says which parameter is wrong, and not which rule refuses a request. Faults are valid in both versions.
+func TestSOAPReasons(t *testing.T) {
+	t.Parallel()
+	r := serve(t, "trusted: [{address: 127.0.0.1}]\nrules: [{name: secret-rule, devices: [\"1003\"], deny: true}]\ngrants: [{who: \"*\", control: [\"100?\"], dial: [\"*\"]}]\n")
+	url, folder := fmt.Sprintf("http://127.0.0.1:%d", r.xmlPort), t.TempDir()
+	call := func(from, to string) string {
+		return `<MakeCall xmlns="` + uacsta.NamespaceED3 + `"><callingDevice>` + from + `</callingDevice><calledDirectoryNumber>` + to + `</calledDirectoryNumber></MakeCall>`
+	}
+	for name, tt := range map[string]struct{ body, want string }{
+		"not a number":       {call("a&lt;b\ufffd", "1001"), ">operation/invalidCallingDeviceID: callingDevice "},
+		"not dialable":       {call("1000", "x&lt;"), ">operation/invalidCalledDeviceID: calledDirectoryNumber "},
+		"an element twice":   {strings.Replace(call("1000", "1001"), "<calledD", "<callingDevice>1001</callingDevice><calledD", 1), ">operation/invalidParameterValue: "},
+		"an element missing": {`<MakeCall xmlns="` + uacsta.NamespaceED3 + `"><callingDevice>1000</callingDevice></MakeCall>`, ">operation/invalidParameterValue: "},
+		"a rule":             {call("1003", "1001"), ">operation/privilegeViolationCallingDevice<"},
+		"no grant":           {call("1100", "1001"), ">operation/privilegeViolationCallingDevice<"},
+	} {
+		for version, media := range map[string]string{soap11: "text/xml", soap12: "application/soap+xml"} {
+			status, _, text := overHTTP(t, http.DefaultClient, "POST", url+"/csta", `<s:Envelope xmlns:s="`+version+`"><s:Body>`+tt.body+`</s:Body></s:Envelope>`, "Content-Type", media)
+			if status != http.StatusInternalServerError || !strings.Contains(text, tt.want) || strings.Contains(text, "secret-rule") {
+				t.Errorf("%s: %d %s", name, status, text)
+			}
+			if err := os.WriteFile(filepath.Join(folder, name+media[:4]+".xml"), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	validateEnvelopes(t, soapSchema(t, url, 3), folder, 12)
+	r.stop()
+}

@@ -121,6 +121,7 @@ type Error struct {
 	Category Category
 	Value    string
 	Detail   string // why, in words for people; not sent in CSTA
+	Rules    bool   // Detail says how the rules of the proxy decide, which clients of CSTA do not learn
 	Unsure   bool   // the request may have been carried out all the same: it got no response; not sent
 }
 
@@ -165,7 +166,7 @@ func (e *Error) Message(edition Edition) *Message {
 	root := &etree.Element{Tag: NameCSTAErrorCode}
 	root.Attr = []etree.Attr{{Key: "xmlns", Value: edition.Namespace()}}
 	e.encode(root)
-	return &Message{root: root, unsure: e.Unsure, detail: e.Detail}
+	return &Message{root: root, unsure: e.Unsure, detail: e.Detail, rules: e.Rules}
 }
 
 // ErrorMessage returns the CSTAErrorCode message for any error: that of an [Error], or else
@@ -185,7 +186,7 @@ func (m *Message) Err() *Error {
 	}
 	refusal := &Error{}
 	_ = refusal.decode(m.root) // never fails
-	refusal.Unsure, refusal.Detail = m.unsure, m.detail
+	refusal.Unsure, refusal.Detail, refusal.Rules = m.unsure, m.detail, m.rules
 	return refusal
 }
 

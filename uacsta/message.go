@@ -14,6 +14,7 @@ type Message struct {
 	root   *etree.Element
 	unsure bool   // Error.Unsure, of an error message that was not parsed
 	detail string // Error.Detail of it
+	rules  bool   // Error.Rules of it
 	cause  uint64 // for the trace: see Message.Cause
 }
 
@@ -170,7 +171,7 @@ func size(e *etree.Element) int {
 
 // Clone returns a deep copy.
 func (m *Message) Clone() *Message {
-	return &Message{root: m.root.Copy(), unsure: m.unsure, detail: m.detail, cause: m.cause}
+	return &Message{root: m.root.Copy(), unsure: m.unsure, detail: m.detail, rules: m.rules, cause: m.cause}
 }
 
 // CrossRef returns the monitorCrossRefID, or "".

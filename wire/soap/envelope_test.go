@@ -1,6 +1,7 @@
 package soap
 
 import (
+	"encoding/xml"
 	"fmt"
 	"strings"
 	"testing"
@@ -190,4 +191,30 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%s: %v", text, err)
 		}
 	})
+}
+
+// The text of a fault says what is wrong in characters of XML, and nothing of the rules of the proxy.
+func TestReason(t *testing.T) {
+	for _, version := range []Version{V11, V12} {
+		e := &Envelope{Version: version}
+		for _, tt := range []struct {
+			refusal uacsta.Error
+			want    string
+		}{
+			{uacsta.Error{Category: uacsta.Operation, Value: uacsta.InvalidDeviceID, Detail: `device "<&"`}, `operation/invalidDeviceID: device "<&"`},
+			{uacsta.Error{Category: uacsta.Operation, Value: uacsta.InvalidDeviceID, Detail: "a\x00\x1b\uffff\xffb\n"}, "operation/invalidDeviceID: a\ufffd\ufffd\ufffd\ufffdb\ufffd"},
+			{uacsta.Error{Category: uacsta.Operation, Value: uacsta.InvalidDeviceID, Detail: strings.Repeat("x", 10000)}, "operation/invalidDeviceID: " + strings.Repeat("x", 256) + "…"},
+			{uacsta.Error{Category: uacsta.Operation, Value: uacsta.PrivilegeViolationSpecifiedDevice, Detail: "rule secret denies it", Rules: true}, "operation/privilegeViolationSpecifiedDevice"},
+			{uacsta.Error{Category: uacsta.Unspecified, Detail: "x"}, "unspecified: x"},
+		} {
+			var read struct {
+				Text11 string `xml:"Body>Fault>faultstring"`
+				Text12 string `xml:"Body>Fault>Reason>Text"`
+			}
+			err := xml.Unmarshal(e.Refuse(&tt.refusal, uacsta.Edition3).Envelope(), &read)
+			if got := read.Text11 + read.Text12; err != nil || got != tt.want {
+				t.Errorf("%q %v, not %q", got, err, tt.want)
+			}
+		}
+	}
 }

@@ -3,7 +3,10 @@ package soap
 import (
 	"net/http"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -35,16 +38,27 @@ type Fault struct {
 // Error implements error.
 func (f *Fault) Error() string { return f.Reason }
 
-// Refuse returns the fault for a negative response to a request of an edition: its reason is category/value, its detail
-// the CSTAErrorCode (ECMA-348 6.3.3).
+// Refuse returns the fault for a negative response to a request of an edition: its reason is category/value and
+// what is wrong, in words, its detail the CSTAErrorCode (ECMA-348 6.3.3).
 func (e *Envelope) Refuse(err *uacsta.Error, edition uacsta.Edition) *Fault {
 	f := e.Fault(Server, strings.TrimSuffix(string(err.Category)+"/"+err.Value, "/"))
+	if err.Detail != "" && !err.Rules {
+		f.Reason += ": " + strings.Map(character, share.Clip(err.Detail))
+	}
 	switch err.Category {
 	case uacsta.Operation, uacsta.Security, uacsta.StateIncompatibility, uacsta.SubscribedResourceAvailability, uacsta.PrivateDataError:
 		f.Code = Client
 	}
 	f.Detail = err.Message(edition).String()
 	return f
+}
+
+// character returns a character of XML: r, or a replacement.
+func character(r rune) rune {
+	if unicode.IsControl(r) || r == 0xfffe || r == 0xffff {
+		return utf8.RuneError
+	}
+	return r
 }
 
 // Status returns the HTTP status of the fault.

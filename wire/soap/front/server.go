@@ -304,12 +304,6 @@ func (x *exchange) unclear(u *uacsta.Unclear) {
 		x.fail(x.envelope.Fault(soap.Server, "the proxy has not responded in time"))
 		return
 	}
-	if refusal := res.Err(); refusal != nil && refusal.Value == u.Refusal.Value && u.Refusal.Detail != "" {
-		f := x.envelope.Refuse(refusal, x.edition)
-		f.Reason += ": " + u.Refusal.Detail
-		x.fail(f)
-		return
-	}
 	x.respond(a, u.Name, res)
 }
 

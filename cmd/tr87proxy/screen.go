@@ -23,7 +23,6 @@ type screen struct {
 	busyOnly      bool
 	filter        string
 	typing        bool // the filter is being written
-	err           error
 }
 
 // order is how rows are sorted.
@@ -162,11 +161,9 @@ func (s *screen) text(now time.Time) string {
 	if len(rows) > end-s.top {
 		shown += fmt.Sprintf(", %d to %d", s.top+1, end)
 	}
-	lines := []string{
-		now.Format(time.TimeOnly) + "  " + shown + " by " + s.order.String() + "  " + keys,
-		s.w.trouble,
-		fmt.Sprintf("%-12s %-11s %-28s %9s  %s", "DEVICE", "STATE", "CALL", "FOR", ""),
-	}
+	lines := make([]string, 0, s.height)
+	lines = append(lines, now.Format(time.TimeOnly)+"  "+shown+" by "+s.order.String()+"  "+keys, s.w.trouble,
+		fmt.Sprintf("%-12s %-11s %-28s %9s", "DEVICE", "STATE", "CALL", "FOR"))
 	for _, r := range rows[s.top:end] {
 		lines = append(lines, r.line(now))
 	}

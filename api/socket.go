@@ -52,6 +52,7 @@ type socket struct {
 	wire    *wire // below conn; nil: the proxy has dialled
 	client  *client
 	dialled *outbound     // nil: the client has opened it
+	stay    func() bool   // has it stay when its listener closes; nil: it came by none
 	done    chan struct{} // closed at the end, after reason is set
 	reason  error
 	ctx     context.Context //nolint:containedctx // ends with the WebSocket
@@ -117,6 +118,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, who caller) {
 		k.finish(nil)
 		return
 	}
+	k.stay = context.AfterFunc(kind.Serving(r.Context()), func() { k.close(statusGoingAway, "the proxy is closing this listener") })
 	k.serve(conn)
 }
 
@@ -212,6 +214,9 @@ func (k *socket) finish(reason error) {
 	k.stream, k.change, k.out = nil, nil, nil
 	k.mu.Unlock()
 	k.end()
+	if k.stay != nil {
+		k.stay()
+	}
 	if k.conn != nil {
 		_ = k.conn.CloseNow()
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 
@@ -37,7 +38,13 @@ func (s *Server) upgradeXML(w http.ResponseWriter, r *http.Request, who caller) 
 		Identity: who.identified.Identity, Reach: who.reach, Peer: name + ":" + r.RemoteAddr, Front: name, Addr: who.addr, Names: who.names,
 		Sessions: proxy.SessionsOff, NoLogin: true, Valid: who.valid, Until: who.identified.Until,
 	}
-	if !s.events.spawn(func() { s.documents.Host(s.events.ctx, conn, opening) }) {
+	listener := kind.Serving(r.Context())
+	if !s.events.spawn(func() {
+		ctx, end := context.WithCancelCause(s.events.ctx)
+		defer end(nil)
+		defer context.AfterFunc(listener, func() { end(context.Cause(listener)) })()
+		s.documents.Host(ctx, conn, opening)
+	}) {
 		_ = conn.Conn.Close()
 	}
 }

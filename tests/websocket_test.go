@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -311,7 +312,7 @@ func TestWebSocketOfAListener(t *testing.T) {
 	if got := ask(stranger, 1, monitor); !strings.HasPrefix(got, "0001") || !strings.Contains(got, "CSTAErrorCode") {
 		t.Error(got)
 	}
-	if got := ask(stranger, 2, "<!--"+strings.Repeat("x", 5000)+"-->"); !strings.Contains(got, "StatusMessageTooBig") || !strings.Contains(got, "4096") {
+	if got := ask(stranger, 2, "<!--"+strings.Repeat("x", 5000)+"-->"); !strings.Contains(got, "StatusMessageTooBig") || !strings.Contains(got, "at most 4088 octets") {
 		t.Error(got)
 	}
 	c := dial()
@@ -338,4 +339,39 @@ func TestWebSocketOfAListener(t *testing.T) {
 		t.Error(err)
 	}
 	waitFor(t, "the end of the monitor", func() bool { return a.metric("tr87proxy_link_monitors") == 0 })
+}
+
+// A listener of the API that closes closes its WebSockets, of both subprotocols.
+func TestWebSocketsOfTheAPIEnd(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	a := administer(t, fmt.Sprintf("api: {listen: [{transport: tcp, address: \"127.0.0.1:%d\"}]}\n", port)+everybody)
+	ends := make(chan error, 2)
+	for _, protocol := range []string{"events", "csta-xml"} {
+		c, _, err := websocket.Dial(t.Context(), fmt.Sprintf("ws://127.0.0.1:%d/v1/events", port), &websocket.DialOptions{Subprotocols: []string{protocol}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.CloseNow() })
+		go func() {
+			var err error
+			for err == nil { // events, until the end
+				_, _, err = c.Read(context.Background())
+			}
+			ends <- err
+		}()
+	}
+	sessions := func(what string) int {
+		return len(regexp.MustCompile(`msg="session ` + what + `" [^\n]* peer=api:`).FindAllString(a.out.String(), -1))
+	}
+	waitFor(t, "both sessions", func() bool { return sessions("opened") == 2 })
+	a.edit(fmt.Sprintf("127.0.0.1:%d\"}]}", port), fmt.Sprintf("127.0.0.1:%d\"}]}", freePort(t)))
+	a.admin(0, "reload")
+	for range 2 {
+		var e websocket.CloseError
+		if err := wait.Next(t, ends, "the end of a WebSocket"); !errors.As(err, &e) || e.Code != websocket.StatusGoingAway {
+			t.Error(err)
+		}
+	}
+	waitFor(t, "the end of their sessions", func() bool { return sessions("closed") == 2 })
 }

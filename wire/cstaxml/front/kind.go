@@ -78,9 +78,13 @@ func usualPort(l *config.Listener) (port, tlsPort string) {
 	return d.Port, d.TLSPort
 }
 
-// Warnings reports a bound that another one makes ineffective.
+// Warnings reports keys that others make ineffective.
 func (f *Settings) Warnings() []string {
-	return config.Bound(name+".max-connections", f.MaxPeer, f.MaxConnections, kind.DefaultBounds.MaxPeer)
+	list := config.Bound(name+".max-connections", f.MaxPeer, f.MaxConnections, kind.DefaultBounds.MaxPeer)
+	if len(f.Origins) > 0 && !f.has(protocolSocket) {
+		list = append(list, name+".origins: has no effect, since protocols has no websocket")
+	}
+	return list
 }
 
 // listening is a kind.Front: one server for all of its listeners.

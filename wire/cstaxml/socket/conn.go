@@ -21,6 +21,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
 )
 
+// cost is the memory of a WebSocket in octets beyond that of its connection: buffers, and what sends pings.
+const cost = 16 << 10
+
 // Times of a WebSocket.
 const (
 	messageTime  = 10 * time.Second // from the first octet of a message to its last
@@ -97,6 +100,8 @@ func (h *hijacker) Hijack() (nc net.Conn, buffers *bufio.ReadWriter, err error) 
 // closed. What serve does must end by [Conn.CloseFor].
 func (c *Conn) Serve(guest *gate.Guest, log *slog.Logger, serve func()) {
 	c.guest = guest
+	guest.Take(cost)
+	defer guest.Give(cost)
 	defer c.group.Wait()
 	defer c.end()
 	c.group.Go(func() {
@@ -173,11 +178,9 @@ func (c *Conn) next() ([]byte, error) {
 		return nil, c.ended(err)
 	}
 	longest := cstaxml.Longest(c.guest)
-	if c.zultys {
-		longest += 1 + codedSize - headerSize
-	}
 	late := time.AfterFunc(messageTime, cancel)
-	data, err := io.ReadAll(io.LimitReader(r, int64(longest)+1))
+	most := longest + codedSize // the longest message of any form is shorter
+	data, err := io.ReadAll(io.LimitReader(r, int64(most)))
 	switch {
 	case !late.Stop() && err != nil:
 		return nil, os.ErrDeadlineExceeded
@@ -185,8 +188,8 @@ func (c *Conn) next() ([]byte, error) {
 		return nil, c.ended(err)
 	case c.closing.Load():
 		return nil, net.ErrClosed
-	case len(data) > longest:
-		return nil, fmt.Errorf("%w: a message has at most %d octets now", cstaxml.ErrTooLong, longest)
+	case len(data) == most:
+		return nil, tooLong(longest)
 	}
 	is, err := formOf(kind, data, c.zultys)
 	if err != nil {
@@ -196,7 +199,16 @@ func (c *Conn) next() ([]byte, error) {
 		return nil, invalid("the client began with %s, and now sends %s", forms[first], forms[is])
 	}
 	c.form.Store(int32(is))
-	return is.frame(data)
+	frame, err := is.frame(data)
+	if errors.Is(err, cstaxml.ErrTooLong) || len(frame) > longest {
+		return nil, tooLong(longest)
+	}
+	return frame, err
+}
+
+// tooLong returns the fault of a document that does not fit in a frame of so many octets.
+func tooLong(longest int) error {
+	return fmt.Errorf("%w: it has at most %d octets now", cstaxml.ErrTooLong, longest-headerSize)
 }
 
 // ended returns why there is no further message, for an error of reading.

@@ -164,8 +164,8 @@ func TestOneForm(t *testing.T) {
 func TestLongMessages(t *testing.T) {
 	for trusted, most := range map[bool]int{true: cstaxml.MaxFrame, false: 4096} {
 		within(t, trusted, func(e *echo) {
-			longest := framedAs(most, "0001", "<"+strings.Repeat("a", most-9))
-			if got := e.says(websocket.MessageBinary, longest); got != longest {
+			longest := "0001<" + strings.Repeat("a", most-9)
+			if got := e.says(websocket.MessageText, longest); got != longest {
 				t.Errorf("trusted %v: %.100q", trusted, got)
 			}
 			w, err := e.client.Writer(context.Background(), websocket.MessageText)
@@ -177,6 +177,24 @@ func TestLongMessages(t *testing.T) {
 			}
 			if err := <-e.ended; !errors.Is(err, cstaxml.ErrTooLong) {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// One octet more than that is too long, in every form.
+func TestTooLong(t *testing.T) {
+	document := "<" + strings.Repeat("a", 4096-8)
+	for name, data := range map[string]string{
+		"frames": framedAs(4097, "0001", document), "numbers": "0001" + document, "documents": document, "much more": document + document,
+	} {
+		within(t, false, func(e *echo) {
+			kind := websocket.MessageText
+			if data[0] == 0 {
+				kind = websocket.MessageBinary
+			}
+			if got := e.says(kind, data); got != "1009 the document does not fit in a frame: it has at most 4088 octets now" {
+				t.Errorf("%s: %q", name, got)
 			}
 		})
 	}

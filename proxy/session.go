@@ -54,6 +54,7 @@ type Opening struct {
 	Valid    func() bool     // reports whether the front would still give the client this identity; nil: always
 	Lists    bool            // the front calls Session.Listed after each list of devices
 	Until    time.Time       // when the session closes, because the identification ends; the zero time: never
+	Single   bool            // it is for one request, and not worth a line in the log
 }
 
 // Session is one client's use of the proxy. All methods may be called from any goroutine.
@@ -72,6 +73,7 @@ type Session struct {
 	mode   SessionMode
 	reach  Reach
 	plain  bool
+	single bool // it is for one request
 	fixed  bool // the mode holds, whatever the rules say
 	place  func() Place
 	since  time.Time
@@ -125,7 +127,7 @@ const (
 func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
 		mu:    lock{rank: ofSession},
-		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, names: o.Names, mode: o.Sessions, fixed: o.NoLogin, reach: o.Reach, plain: o.Plain, place: o.Place,
+		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, names: o.Names, mode: o.Sessions, fixed: o.NoLogin, reach: o.Reach, plain: o.Plain, single: o.Single, place: o.Place,
 		since: time.Now(), still: o.Valid, until: o.Until,
 		namespace: uacsta.NamespaceED3, spelling: map[string]spelling{}, monitors: map[string]*clientMonitor{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{},
@@ -168,7 +170,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	}
 	p.stats.Sessions.Add(1)
 	s.tracedState("opened", nil)
-	s.log(slog.LevelInfo, "session opened", o.Identity, "line", o.Line)
+	s.log(s.usual(), "session opened", o.Identity, "line", o.Line)
 	return s, nil
 }
 
@@ -288,16 +290,24 @@ func (s *Session) Close(reason error) { s.close(reason, false) }
 // stay at the links for Config.Linger, so that a client that reconnects can reuse them.
 func (s *Session) Disconnected(reason error) { s.close(reason, true) }
 
+// usual is the level of the lines about the session's opening and closing.
+func (s *Session) usual() slog.Level {
+	if s.single {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
 func (s *Session) close(reason error, lost bool) {
 	entry := s.entry("closed")
 	if who := s.Identity(); s.teardown(lost) {
 		s.noteEnd(entry, reason)
 		s.tracedState("closed", reason)
 		if reason == nil {
-			s.log(slog.LevelInfo, "session closed", who)
+			s.log(s.usual(), "session closed", who)
 			return
 		}
-		s.log(slog.LevelInfo, "session closed", who, "reason", reason)
+		s.log(s.usual(), "session closed", who, "reason", reason)
 	}
 }
 

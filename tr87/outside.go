@@ -46,7 +46,7 @@ func (s *Server) Outside(r *sip.Request) {
 		return
 	}
 	core, err := s.cfg.Proxy.Open(proxy.Opening{
-		Identity: who, Peer: peer.String(), Front: "sip", Addr: peer.Addr.Addr(), Names: peer.Names, Sessions: s.cfg.Sessions,
+		Identity: who, Peer: peer.String(), Front: "sip", Addr: peer.Addr.Addr(), Names: peer.Names, Sessions: s.cfg.Sessions, Single: true,
 	}, nobody{})
 	if err != nil {
 		r.Respond(refuse(err))

@@ -198,6 +198,59 @@ func TestWebSocketPage(t *testing.T) {
 	})
 }
 
+// serveSockets starts a proxy with keys under xml beside its listener, whose address it returns. extra is YAML for the end.
+func serveSockets(t *testing.T, keys, extra string) string {
+	t.Helper()
+	file, address := filepath.Join(t.TempDir(), "config.yaml"), fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	config := fmt.Sprintf("sip: {listen: []}\noperations: {address: \"\"}\nxml: {listen: [{transport: tcp, address: %q}], %s}\nswitch: {extensions: [{number: \"100\"}]}\n%s", address, keys, extra)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, program(t), "serve", "-c", file)
+	waitFor(t, "the proxy", func() bool { return strings.Contains(p.out.String(), "msg=ready") })
+	return address
+}
+
+// WebSockets and connections with frames share the limits of a listener: a stranger's newest connection closes its oldest,
+// whichever they are, and a WebSocket is told so.
+func TestWebSocketsShareLimits(t *testing.T) {
+	t.Parallel()
+	accounts := filepath.Join(t.TempDir(), "accounts")
+	account(t, accounts, "crm", soapPassword)
+	address := serveSockets(t, "max-connections-per-peer: 2", "application-sessions: {xml: mandatory, accounts: "+accounts+"}\ngrants: [{who: crm, control: [\"*\"]}]\n")
+	open := func(headers http.Header) (*websocket.Conn, error) {
+		c, _, err := websocket.Dial(t.Context(), "ws://"+address+"/csta", &websocket.DialOptions{
+			Subprotocols: []string{"csta-xml"}, HTTPHeader: headers, HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+		})
+		if err == nil {
+			t.Cleanup(func() { _ = c.CloseNow() })
+		}
+		return c, err
+	}
+	name, value, _ := strings.Cut(strings.TrimSpace(basic), ": ")
+	known, err := open(http.Header{name: {value}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	oldest, err := open(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := dialScripted(t, address)
+	newest.say(1, "<GetDoNotDisturb/>")
+	newest.expect(1, "CSTAErrorCode")
+	var e websocket.CloseError
+	if _, _, err := oldest.Read(t.Context()); !errors.As(err, &e) || e.Code != websocket.StatusTryAgainLater || !strings.Contains(e.Reason, "make room") {
+		t.Errorf("the oldest stranger: %v", err)
+	}
+	if err := known.Write(t.Context(), websocket.MessageText, []byte("<GetDoNotDisturb/>")); err != nil {
+		t.Error(err)
+	}
+	if _, data, err := known.Read(t.Context()); err != nil || !strings.Contains(string(data), "CSTAErrorCode") {
+		t.Errorf("who is known: %s, %v", data, err)
+	}
+}
+
 const upgradeHeaders = "Connection: Upgrade|Upgrade: websocket|Sec-WebSocket-Version: 13|Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
 
 // What is no request for a WebSocket of CSTA-XML gets a status that says so; and so does one that a page of another origin makes,
@@ -209,13 +262,7 @@ func TestWebSocketRefusals(t *testing.T) {
 	asked := "grants: [{who: crm, control: [\"*\"]}]\napplication-sessions: {xml: \"off\", accounts: " + accounts + "}\n"
 	trusted := serveXML(t, "", everybody)
 	known := serveXML(t, "", asked)
-	file, off := filepath.Join(t.TempDir(), "config.yaml"), fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	config := fmt.Sprintf("sip: {listen: []}\noperations: {address: \"\"}\nxml: {listen: [{transport: tcp, address: %q}], protocols: [csta-xml, soap]}\nswitch: {extensions: [{number: \"100\"}]}\n%s", off, everybody)
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p := start(t, program(t), "serve", "-c", file)
-	waitFor(t, "the proxy without WebSockets", func() bool { return strings.Contains(p.out.String(), "msg=ready") })
+	off := serveSockets(t, "protocols: [csta-xml, soap]", everybody)
 	dial := func(address, path, protocol string, headers ...string) (int, string, http.Header) {
 		t.Helper()
 		all := strings.Split(upgradeHeaders, "|")
@@ -341,18 +388,26 @@ func TestWebSocketOfAListener(t *testing.T) {
 	waitFor(t, "the end of the monitor", func() bool { return a.metric("tr87proxy_link_monitors") == 0 })
 }
 
-// A listener of the API that closes closes its WebSockets, of both subprotocols.
-func TestWebSocketsOfTheAPIEnd(t *testing.T) {
+// The API has WebSockets of both subprotocols for clients with a token, as pages bring it. They end with their listener.
+func TestWebSocketsOfTheAPI(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
-	a := administer(t, fmt.Sprintf("api: {listen: [{transport: tcp, address: \"127.0.0.1:%d\"}]}\n", port)+everybody)
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	token := addToken(t, tokens, "--scope", "control", "crm")
+	a := administer(t, fmt.Sprintf("api: {listen: [{transport: tcp, address: \"127.0.0.1:%d\"}]}\napplication-sessions: {tokens-file: %s}\ngrants: [{who: crm, control: [\"*\"]}]\n", port, tokens))
 	ends := make(chan error, 2)
 	for _, protocol := range []string{"events", "csta-xml"} {
-		c, _, err := websocket.Dial(t.Context(), fmt.Sprintf("ws://127.0.0.1:%d/v1/events", port), &websocket.DialOptions{Subprotocols: []string{protocol}})
-		if err != nil {
-			t.Fatal(err)
+		c, _, err := websocket.Dial(t.Context(), fmt.Sprintf("ws://127.0.0.1:%d/v1/events", port), &websocket.DialOptions{Subprotocols: []string{"bearer." + token, protocol}})
+		if err != nil || c.Subprotocol() != protocol {
+			t.Fatal(protocol, err)
 		}
 		t.Cleanup(func() { _ = c.CloseNow() })
+		if protocol == "csta-xml" {
+			err := c.Write(t.Context(), websocket.MessageText, []byte(`0042<GetDoNotDisturb xmlns="`+uacsta.NamespaceED3+`"><device>1000</device></GetDoNotDisturb>`))
+			if _, data, read := c.Read(t.Context()); err != nil || read != nil || !strings.HasPrefix(string(data), "0042<") || !strings.Contains(string(data), "GetDoNotDisturbResponse") {
+				t.Errorf("%s %v %v", data, err, read)
+			}
+		}
 		go func() {
 			var err error
 			for err == nil { // events, until the end
@@ -362,7 +417,7 @@ func TestWebSocketsOfTheAPIEnd(t *testing.T) {
 		}()
 	}
 	sessions := func(what string) int {
-		return len(regexp.MustCompile(`msg="session ` + what + `" [^\n]* peer=api:`).FindAllString(a.out.String(), -1))
+		return len(regexp.MustCompile(`msg="session `+what+`" [^\n]* peer=api:`).FindAllString(a.out.String(), -1))
 	}
 	waitFor(t, "both sessions", func() bool { return sessions("opened") == 2 })
 	a.edit(fmt.Sprintf("127.0.0.1:%d\"}]}", port), fmt.Sprintf("127.0.0.1:%d\"}]}", freePort(t)))

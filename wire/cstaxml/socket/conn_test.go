@@ -260,6 +260,20 @@ func TestPings(t *testing.T) {
 	})
 }
 
+// A message that claims to be compressed is refused: nothing was agreed, so none can be larger than it looks.
+func TestCompressed(t *testing.T) {
+	within(t, true, func(e *echo) {
+		reading := make(chan string, 1)
+		go func() { reading <- e.hears() }()
+		if _, err := e.wire.Write([]byte{0xc1, 0x81, 0, 0, 0, 0, '0'}); err != nil { // FIN, RSV1, text; masked, one octet
+			t.Fatal(err)
+		}
+		if got := <-reading; !strings.HasPrefix(got, "1002 ") {
+			t.Error(got)
+		}
+	})
+}
+
 // How a client leaves decides whether it is lost.
 func TestLeaving(t *testing.T) {
 	for code, lost := range map[websocket.StatusCode]bool{

@@ -3,10 +3,8 @@ package tests
 import (
 	"crypto/tls"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -30,14 +28,23 @@ func newSOAPFrom(t *testing.T, url, address string) *soapFrom {
 	return &soapFrom{t, url, &http.Client{Transport: transport}}
 }
 
-// ask sends a request and returns the response.
+// ask sends a request, a body or an envelope, and returns the response.
 func (c *soapFrom) ask(body string) (status int, text string) {
 	c.t.Helper()
-	envelope := body
-	if !strings.Contains(body, "Envelope") {
-		envelope = `<s:Envelope xmlns:s="` + soap11 + `"><s:Body>` + body + `</s:Body></s:Envelope>`
+	return c.askAt(c.url+"/csta/ed3", body)
+}
+
+// askAt is ask at a URL.
+func (c *soapFrom) askAt(url, body string) (status int, text string) {
+	c.t.Helper()
+	media := "text/xml"
+	switch {
+	case strings.Contains(body, soap12):
+		media = "application/soap+xml"
+	case !strings.Contains(body, soap11):
+		body = `<s:Envelope xmlns:s="` + soap11 + `"><s:Body>` + body + `</s:Body></s:Envelope>`
 	}
-	status, _, text = overHTTP(c.t, c.client, "POST", c.url+"/csta/ed3", envelope, "Content-Type", "text/xml", "Authorization", strings.TrimSpace(strings.TrimPrefix(basic, "Authorization: ")))
+	status, _, text = overHTTP(c.t, c.client, "POST", url, body, "Content-Type", media, "Authorization", strings.TrimSpace(strings.TrimPrefix(basic, "Authorization: ")))
 	return status, text
 }
 
@@ -52,16 +59,6 @@ func (c *soapFrom) monitor(device string) string {
 		c.t.Fatal(text)
 	}
 	return found[1]
-}
-
-// subscribeTo is a Subscribe of 2004/08 for events to a URL, wrapped or not.
-func subscribeTo(version, url, mode string) string {
-	const eventing, addressing = "http://schemas.xmlsoap.org/ws/2004/08/eventing", "http://schemas.xmlsoap.org/ws/2004/08/addressing"
-	if mode != "" {
-		mode = ` Mode="` + mode + `"`
-	}
-	return `<s:Envelope xmlns:s="` + version + `" xmlns:e="` + eventing + `" xmlns:a="` + addressing + `"><s:Body><e:Subscribe><e:EndTo><a:Address>` + url + `/end</a:Address></e:EndTo>` +
-		`<e:Delivery` + mode + `><e:NotifyTo><a:Address>` + url + `/events</a:Address></e:NotifyTo></e:Delivery></e:Subscribe></s:Body></s:Envelope>`
 }
 
 // A listener that closes, by a reload or because an administrator stops it, ends the sessions of the SOAP clients that came by
@@ -88,24 +85,14 @@ func TestSOAPListenerCloses(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "accounts")
 			account(t, file, "crm", soapPassword)
 			a := administer(t, fmt.Sprintf("application-sessions: {xml: optional, accounts: %s}\napi: {listen: [{transport: tcp, address: \"127.0.0.1:%d\"}, {transport: tcp, address: \"127.0.0.1:%d\"}]}\ngrants: [{who: crm, control: [\"*\"], dial: [\"*\"]}]\n", file, staying, closing))
-			told := make(chan string, 10)
-			listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.2:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			sink := &httptest.Server{Listener: listener, Config: &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-				data, _ := io.ReadAll(r.Body)
-				told <- r.URL.Path + " " + string(data)
-			})}}
-			sink.Start()
-			t.Cleanup(sink.Close)
+			to := newSink(t, "127.0.0.2", nil)
 			var stay []*soapFrom
 			var references []string
 			for i, url := range []string{fmt.Sprintf("http://127.0.0.1:%d", a.xmlPort), fmt.Sprintf("http://127.0.0.1:%d/soap", closing), fmt.Sprintf("https://127.0.0.1:%d", a.xmlTLSPort), fmt.Sprintf("http://127.0.0.1:%d/soap", staying)} {
 				c := newSOAPFrom(t, url, fmt.Sprintf("127.0.0.%d", 2+i/2))
 				reference := c.monitor(fmt.Sprint(1000 + i))
 				if i == 0 {
-					if status, text := c.ask(subscribeTo(soap11, sink.URL, "")); status != http.StatusOK {
+					if status, text := c.ask(eventings[0].subscribe(soap11, to.url)); status != http.StatusOK {
 						t.Fatal(text)
 					}
 				}
@@ -118,8 +105,8 @@ func TestSOAPListenerCloses(t *testing.T) {
 			}
 			end(a, closing)
 			waitFor(t, "the end of two sessions", func() bool { return a.metric("tr87proxy_sessions") == 2 && a.metric("tr87proxy_link_monitors") == 2 })
-			if got := wait.Next(t, told, "the end of the subscription"); !strings.HasPrefix(got, "/end ") || !strings.Contains(got, "SourceCanceling") {
-				t.Error(got)
+			if got := wait.Next(t, to.got, "the end of the subscription"); got.path != "/end" || !strings.Contains(got.text, "SourceCanceling") {
+				t.Errorf("%+v", got)
 			}
 			for i, c := range stay {
 				if _, text := c.ask(`<MonitorStop xmlns="` + uacsta.NamespaceED3 + `"><monitorCrossRefID>` + references[i] + `</monitorCrossRefID></MonitorStop>`); !strings.Contains(text, "MonitorStopResponse") {

@@ -39,6 +39,18 @@ const (
 <xs:element name="Detail" minOccurs="0"><xs:complexType><xs:sequence><xs:any/></xs:sequence></xs:complexType></xs:element>`
 )
 
+// eventingSchema describes what the Recommendation WS-Eventing of W3C has a source of events send. The proxy serves the version of 2004.
+const eventingSchema = `<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" xmlns:e="http://www.w3.org/2011/03/ws-evt" targetNamespace="http://www.w3.org/2011/03/ws-evt" elementFormDefault="qualified">
+<xs:element name="Identifier" type="xs:anyURI"/>
+<xs:complexType name="granted"><xs:sequence><xs:element name="GrantedExpires"><xs:simpleType><xs:union memberTypes="xs:dateTime xs:duration"/></xs:simpleType></xs:element></xs:sequence></xs:complexType>
+<xs:element name="SubscribeResponse"><xs:complexType><xs:sequence><xs:element name="SubscriptionManager"><xs:complexType><xs:sequence><xs:any processContents="lax" maxOccurs="unbounded"/></xs:sequence></xs:complexType></xs:element><xs:element name="GrantedExpires"><xs:simpleType><xs:union memberTypes="xs:dateTime xs:duration"/></xs:simpleType></xs:element></xs:sequence></xs:complexType></xs:element>
+<xs:element name="RenewResponse" type="e:granted"/>
+<xs:element name="GetStatusResponse" type="e:granted"/>
+<xs:element name="UnsubscribeResponse"><xs:complexType/></xs:element>
+<xs:element name="Notify"><xs:complexType><xs:sequence><xs:any/></xs:sequence><xs:attribute name="actionURI" type="xs:anyURI" use="required"/></xs:complexType></xs:element>
+<xs:element name="SubscriptionEnd"><xs:complexType><xs:sequence><xs:element name="Status"><xs:simpleType><xs:restriction base="xs:anyURI"><xs:enumeration value="http://www.w3.org/2011/03/ws-evt/DeliveryFailure"/><xs:enumeration value="http://www.w3.org/2011/03/ws-evt/SourceShuttingDown"/><xs:enumeration value="http://www.w3.org/2011/03/ws-evt/SourceCancelling"/></xs:restriction></xs:simpleType></xs:element><xs:element name="Reason" minOccurs="0" type="xs:string"/></xs:sequence></xs:complexType></xs:element>
+</xs:schema>`
+
 // soapSchema returns the file of a schema of envelopes, with those that a proxy serves for an edition.
 func soapSchema(t *testing.T, url string, edition int) string {
 	t.Helper()
@@ -86,6 +98,8 @@ func soapSchema(t *testing.T, url string, edition int) string {
 		write(name, text)
 		add(name, namespace)
 	}
+	write("w3c.xsd", eventingSchema)
+	add("w3c.xsd", target.FindStringSubmatch(eventingSchema)[1])
 	write("soap12.xsd", fmt.Sprintf(envelopesSchema, soap12, fault12, imports))
 	write("soap11.xsd", fmt.Sprintf(envelopesSchema, soap11, fault11, `<xs:import namespace="`+soap12+`" schemaLocation="soap12.xsd"/>`+"\n"+imports))
 	return filepath.Join(dir, "soap11.xsd")

@@ -37,6 +37,8 @@ type Settings struct {
 
 	Webhooks []webhook.Hook `yaml:"webhooks"`
 
+	SOAP SOAP `yaml:"soap"`
+
 	RequestTimeout time.Duration `yaml:"request-timeout"` // for the response of a switch
 }
 

@@ -13,11 +13,17 @@ import (
 // soapPath is the path under which the listeners serve CSTA over SOAP.
 const soapPath = "/soap"
 
+// SOAP are the settings of CSTA over SOAP. The address of a client may be that of a reverse proxy: so no private one is that of a
+// sink by itself.
+type SOAP struct {
+	Private bool `yaml:"private-sinks"` // events may be pushed to private addresses
+}
+
 // newSOAP returns what serves CSTA over SOAP to clients that identify themselves as they do for the other paths.
 func (s *Server) newSOAP() *soap.Server {
 	return soap.New(soap.Config{
 		Proxy: s.proxy, Log: s.log,
-		Private: func(client, sink netip.Addr) bool { return client == sink },
+		Private: func(netip.Addr, netip.Addr) bool { return s.settings.SOAP.Private },
 		Identify: func(w http.ResponseWriter, r *http.Request) (soap.Caller, bool) {
 			who, err := s.auth.identify(r)
 			if err != nil {

@@ -309,3 +309,24 @@ func TestSOAPOfStranger(t *testing.T) {
 	waitFor(t, "the line in the log", func() bool { return strings.Contains(r.out.String(), "request refused: client not identified") })
 	r.stop()
 }
+
+// The API's clients can stand behind a reverse proxy: an address of it, such as that of the machine itself, is no sink unless the
+// configuration says so.
+func TestSOAPSinksOfAPI(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "accounts")
+	account(t, file, "crm", soapPassword)
+	port := freePort(t)
+	r := serve(t, fmt.Sprintf(`application-sessions: {accounts: %s}
+api: {listen: [{transport: tcp, address: "127.0.0.1:%d"}]}
+grants: [{who: "*", control: ["*"], dial: ["*"]}]
+`, file, port))
+	for sink, want := range map[string]string{"127.0.0.1:9": "EventSourceUnableToProcess", "8.8.8.8": "SubscribeResponse"} {
+		_, _, text := overHTTP(t, http.DefaultClient, "POST", fmt.Sprintf("http://127.0.0.1:%d/soap/csta", port), `<s:Envelope xmlns:s="`+soap11+`"><s:Body><e:Subscribe xmlns:e="http://schemas.xmlsoap.org/ws/2004/08/eventing" xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing"><e:Delivery><e:NotifyTo><a:Address>http://`+sink+`/</a:Address></e:NotifyTo></e:Delivery></e:Subscribe></s:Body></s:Envelope>`,
+			"Content-Type", "text/xml", "Authorization", strings.TrimSpace(strings.TrimPrefix(basic, "Authorization: ")))
+		if !strings.Contains(text, want) {
+			t.Errorf("%s: %s", sink, text)
+		}
+	}
+	r.stop()
+}

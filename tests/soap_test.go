@@ -145,7 +145,7 @@ func serveSOAP(t *testing.T) soapService {
 	account(t, file, "other", soapPassword)
 	token := addToken(t, filepath.Join(dir, "tokens"), "crm", "--scope", "observe")
 	r := serve(t, fmt.Sprintf(`application-sessions: {xml: optional, accounts: %s, tokens-file: %s}
-api: {listen: [{transport: tcp, address: "127.0.0.1:%d"}]}
+api: {listen: [{transport: tcp, address: "127.0.0.1:%d"}], soap: {private-sinks: true}}
 grants: [{who: "*", control: ["*"], dial: ["*"]}]
 `, file, filepath.Join(dir, "tokens"), port))
 	return soapService{r, fmt.Sprintf("http://127.0.0.1:%d", r.xmlPort), fmt.Sprintf("https://127.0.0.1:%d", r.xmlTLSPort), fmt.Sprintf("http://127.0.0.1:%d/soap", port), token}

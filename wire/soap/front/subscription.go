@@ -78,7 +78,7 @@ func (x *exchange) subscribe(a *association) {
 	private := func(sink netip.Addr) bool { return x.server.cfg.Private(from, sink) }
 	for _, to := range []*soap.Endpoint{&want.To, want.End} {
 		if to != nil && !webhook.MayReach(to.URL.Hostname(), private) {
-			x.fail(x.envelope.Unable("events go to public addresses, and to the address of the client; xml.soap.private-sinks allows private ones"))
+			x.fail(x.envelope.Unable("events go to public addresses, and on the ports of CSTA-XML to the address of the client; the key soap.private-sinks allows private ones"))
 			return
 		}
 	}

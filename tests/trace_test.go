@@ -2,6 +2,7 @@ package tests
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -188,6 +189,63 @@ func TestTraceOff(t *testing.T) {
 	}
 	if out := a.admin(1, "trace"); !strings.Contains(out, "trace: {max-mib: 8}") {
 		t.Errorf("it says %s", out)
+	}
+	a.stop()
+}
+
+// In a terminal: the list of exchanges, calls and sessions, a filter, the ladder of one with its messages, and a file of it.
+func TestTraceOnScreen(t *testing.T) {
+	t.Parallel()
+	a := administer(t, diallers)
+	c := a.xml()
+	c.monitor("1001")
+	made := c.ask(call("1000", "1001"))
+	if made.Err() != nil {
+		t.Fatalf("%s", made)
+	}
+	id := made.Connections()[0].CallID()
+	dir := t.TempDir()
+	view := onTerminal(t, "env", "--chdir="+dir, program(t), "trace", "--interactive", "--socket", a.socket)
+	shows := func(what string, patterns ...string) {
+		t.Helper()
+		waitFor(t, what, func() bool {
+			picture := view.shows()
+			return !slices.ContainsFunc(patterns, func(p string) bool { return !regexp.MustCompile("(?m)" + p).MatchString(picture) })
+		})
+	}
+	shows("the exchanges", `MakeCall 1000 1001 +`+id+` +ok$`, `^> .*Delivered 1001 1000 +`+id)
+	if m := c.ask(call("1000", "1002")); m.Err() == nil {
+		t.Fatalf("a second call: %s", m)
+	}
+	shows("a refusal that comes while it shows", `^> .*MakeCall 1000 1002 .*stateIncompatibility/`)
+	view.keys("Tab")
+	shows("the calls", `^1 calls `, `^> .*MakeCall 1000 1001 +`+id)
+	view.keys("Enter", "g")
+	shows("the ladder of the call", `^> .*-- MakeCall 1000 1001 -+>\|`, `\| allowed: `, `\|-- MakeCall 1000 1001 -+>\| switch`, `<-- ok MakeCall 1000 -+\|`, `<calledDirectoryNumber>1001</`)
+	view.keys("G")
+	shows("the last message", `^> .*<-- Delivered 1001 1000`, `^ +<alertingDevice>`)
+	view.keys("w")
+	shows("the name of the file", `^\d+ records are in trace-`)
+	files, err := filepath.Glob(filepath.Join(dir, "trace-*.json"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("files %q, %v", files, err)
+	}
+	data, err := os.ReadFile(files[0])
+	var first traced
+	if err == nil {
+		err = json.Unmarshal([]byte(strings.SplitN(string(data), "\n", 2)[0]), &first)
+	}
+	if err != nil || first.Name != uacsta.NameMakeCall || first.Lane != "client" {
+		t.Errorf("the file begins with %+v, %v", first, err)
+	}
+	view.keys("Escape")
+	shows("the list again", `^1 calls `)
+	view.keys("Tab", "Tab", "/", "1002", "Enter")
+	shows("the filtered exchanges", `^1 exchanges .*filter: 1002`, `MakeCall 1000 1002`)
+	view.keys("q")
+	waitFor(t, "the end", func() bool { return view.shows() == "" })
+	if out, status := command(t, "trace", "--interactive", "--socket", a.socket); status != 2 || !strings.Contains(out, "terminal") {
+		t.Errorf("without a terminal: status %d, %s", status, out)
 	}
 	a.stop()
 }

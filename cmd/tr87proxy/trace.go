@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -24,7 +25,7 @@ func traceCommand() *cobra.Command {
 	var socket adminSocket
 	var q operations.TraceQuery
 	var last time.Duration
-	var follow, asJSON, raw bool
+	var follow, asJSON, raw, interactive bool
 	cmd := &cobra.Command{
 		Use: "trace", Short: "Show what passed through a running proxy, and what it decided", GroupID: "server", Args: exactly(0),
 		Long: `trace shows the last messages that clients and switches have sent, those that the proxy has
@@ -35,6 +36,7 @@ decision, what the switch got of it, and the response; or an event with what cli
 Passwords are not shown. The proxy keeps the newest messages only (trace in the configuration).`,
 		Example: `  tr87proxy trace --last 5m
   tr87proxy trace --follow --device 100
+  tr87proxy trace --interactive
   tr87proxy trace --failures
   tr87proxy trace --call 9d7f_4 --raw     with the messages
   tr87proxy trace --identity crm --json | jq -r .name`,
@@ -46,6 +48,12 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
 				q.Since = time.Now().Add(-last)
 			}
 			out := cmd.OutOrStdout()
+			if interactive {
+				if !terminal(out) {
+					return usageError{errors.New("--interactive needs a terminal")}
+				}
+				return (&traceScreen{ctx: cmd.Context(), socket: &socket, query: q}).run(out)
+			}
 			v := &traceView{out: out, errOut: cmd.ErrOrStderr(), json: asJSON, raw: raw, follow: follow, history: !follow || last > 0, arrow: arrowsOf(out)}
 			return v.run(cmd.Context(), &socket, q)
 		},
@@ -53,6 +61,7 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
 	socket.flags(cmd)
 	fl := cmd.Flags()
 	fl.BoolVarP(&follow, "follow", "f", false, "go on until interrupted; without --last, begin now")
+	fl.BoolVarP(&interactive, "interactive", "i", false, "fill the terminal: a list of exchanges, calls or sessions, their ladders and messages")
 	fl.DurationVar(&last, "last", 0, "only of this time, such as 5m")
 	fl.StringVar(&q.Device, "device", "", "about a device, as a message writes it or as the rules see it")
 	fl.StringVar(&q.Call, "call", "", "about a call, by its callID")

@@ -3,6 +3,7 @@ package tests
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"html"
@@ -196,6 +197,49 @@ func TestWebSocketPage(t *testing.T) {
 	waitFor(t, "the log", func() bool {
 		return strings.Contains(p.out.String(), "xml.origins does not list") && strings.Contains(p.out.String(), pages.URL)
 	})
+}
+
+// A program for Zultys' MX logs in over a WebSocket without subprotocol, with its headers in base64, and watches its extension.
+func TestClientOfZultysOverWebSocket(t *testing.T) {
+	t.Parallel()
+	accounts := filepath.Join(t.TempDir(), "accounts")
+	account(t, accounts, "100", "secret")
+	address := serveXML(t, ", dialect: zultys", "application-sessions: {accounts: "+accounts+", xml: mandatory}\ngrants: [{who: \"100\", control: [\"100\"]}]\n")
+	c, _, err := websocket.Dial(t.Context(), "ws://"+address+"/cstaj", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.CloseNow() })
+	say := func(id int, document string) {
+		t.Helper()
+		header := fmt.Appendf([]byte{0, 0, 0, byte(8 + len(document))}, "%04d", id)
+		if err := c.Write(t.Context(), websocket.MessageText, []byte("\x0c"+base64.StdEncoding.EncodeToString(header)+document)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect := func(id int, want string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		kind, data, err := c.Read(ctx)
+		if err != nil || kind != websocket.MessageText || len(data) < 13 || data[0] != 12 {
+			t.Fatalf("%v %q %v", kind, data, err)
+		}
+		header, err := base64.StdEncoding.DecodeString(string(data[1:13]))
+		if err != nil || string(header[4:]) != fmt.Sprintf("%04d", id) || !strings.Contains(string(data[13:]), want) {
+			t.Fatalf("%q %s %v, want %04d %s", header, data, err, id, want)
+		}
+	}
+	say(1, `<loginRequest type="User"><userName>100</userName><pwd>secret</pwd></loginRequest>`)
+	expect(1, `<loginResponce `)
+	say(0, `<keepalive />`)
+	say(2, `<MonitorStart><monitorObject><deviceObject></deviceObject></monitorObject></MonitorStart>`)
+	expect(2, "<MonitorStartResponse ")
+	say(3, `<MakeCall><callingDevice>100</callingDevice><calledDirectoryNumber>777</calledDirectoryNumber></MakeCall>`)
+	expect(3, "<CSTAErrorCode ")
+	say(4, `<SetDoNotDisturb><device>100</device><doNotDisturbOn>true</doNotDisturbOn></SetDoNotDisturb>`)
+	expect(4, "<SetDoNotDisturbResponse")
+	expect(9999, "<DoNotDisturbEvent ")
 }
 
 // serveSockets starts a proxy with keys under xml beside its listener, whose address it returns. extra is YAML for the end.

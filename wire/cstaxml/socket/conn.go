@@ -274,7 +274,6 @@ func (c *Conn) CloseFor(reason error) {
 		c.closing.Store(true)
 		code, text := statusOf(reason)
 		c.group.Go(func() {
-			defer c.end()
 			late := time.AfterFunc(closeTime, func() { _ = c.Conn.Close() })
 			defer late.Stop()
 			_ = c.ws.Close(code, text)

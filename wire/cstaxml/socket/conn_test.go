@@ -234,6 +234,19 @@ func TestSlowClients(t *testing.T) {
 	})
 }
 
+// A client that does not read is cut at the deadline of writing.
+func TestSlowReaders(t *testing.T) {
+	within(t, true, func(e *echo) {
+		begun := time.Now()
+		if err := e.client.Write(context.Background(), websocket.MessageText, []byte("0001"+document)); err != nil {
+			t.Error(err)
+		}
+		if err := <-e.ended; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(begun) != time.Second {
+			t.Errorf("%v after %s", err, time.Since(begun))
+		}
+	})
+}
+
 // A client that floods the server with pings is cut, however fast they come; one that sends them as programs do is not.
 func TestPings(t *testing.T) {
 	within(t, false, func(e *echo) {
@@ -290,6 +303,16 @@ func TestLeaving(t *testing.T) {
 			}
 		})
 	}
+	within(t, true, func(e *echo) {
+		w, err := e.client.Writer(context.Background(), websocket.MessageText)
+		if err == nil {
+			_, err = io.WriteString(w, "0001<"+strings.Repeat("a", 10000))
+		}
+		_ = e.wire.Close()
+		if reason := <-e.ended; err != nil || !gate.Lost(reason) || errors.Is(reason, os.ErrDeadlineExceeded) {
+			t.Errorf("within a message: %v, %v", err, reason)
+		}
+	})
 }
 
 // Each reason has a code, and a text that fits.

@@ -242,15 +242,13 @@ func TestClientOfDMCC(t *testing.T) {
 	// Namespaces that are misspelt, and a filter in a namespace of nobody's.
 	c.ask(17, `<ResetApplicationSessionTimer xmlns="http://www.ecma-international.org/standards/ecma- 354/appl_session"><sessionID>`+session+`</sessionID><requestedSessionDuration>60</requestedSessionDuration></ResetApplicationSessionTimer>`, "ResetApplicationSessionTimerPosResponse")
 	ref = c.ask(18, `<MonitorStart xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"><monitorObject><deviceObject typeOfNumber="other" mediaClass="notKnown" bitRate="constant">102:192.0.2.10::0</deviceObject></monitorObject><requestedMonitorFilter><callcontrol><delivered>true</delivered></callcontrol><logicalDeviceFeature /></requestedMonitorFilter><monitorType>call</monitorType><extensions><privateData><private><Events xmlnsxsi="http://www.w3.org/2001/XMLSchema-instance" xmlns=""> <invertFilter xmlns="hhttp://www.example.com/csta">true</invertFilter><callControlPrivate xmlns="hhttp://www.example.com/csta"> <enteredDigits>true</enteredDigits></callControlPrivate></Events></private></privateData></extensions></MonitorStart>`, "MonitorStartResponse").CrossRef()
-	call = c.ask(19, `<MakeCall xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"><callingDevice>102</callingDevice><calledDirectoryNumber>100:192.0.2.10::0</calledDirectoryNumber></MakeCall>`, "MakeCallResponse").Text("callingDevice/callID")
-	for _, want := range []string{"DeliveredEvent", "OriginatedEvent", "DeliveredEvent"} { // of 100's monitor, from the first filter, too
+	c.ask(19, `<MakeCall xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"><callingDevice>102</callingDevice><calledDirectoryNumber>100:192.0.2.10::0</calledDirectoryNumber></MakeCall>`, "MakeCallResponse")
+	for heard := map[string]bool{}; len(heard) < 2; { // the monitor of 100 reports it, too
 		_, ev := c.hear()
-		if ev.Name() != want && ev.Name() != "DeliveredEvent" || !strings.HasSuffix(ev.Namespace(), "/ed3") {
-			t.Error(ev)
+		if ev.Name() != "DeliveredEvent" || !strings.HasSuffix(ev.Namespace(), "/ed3") {
+			t.Fatal(ev)
 		}
-		if ev.Name() == "DeliveredEvent" && ev.CrossRef() == ref {
-			break
-		}
+		heard[ev.CrossRef()] = true
 	}
 	c.ask(20, `<MonitorStop xmlns="hhttp://www.example.com/csta"><monitorCrossRefID>`+ref+`</monitorCrossRefID></MonitorStop>`, "MonitorStopResponse")
 	c.ask(16, `<StopApplicationSession`+edition+`><sessionID>`+session+`</sessionID><sessionEndReason><appEndReason>Application Request</appEndReason></sessionEndReason></StopApplicationSession>`, "StopApplicationSessionPosResponse")

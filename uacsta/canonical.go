@@ -88,6 +88,9 @@ func (c *canonicalizer) content(e *etree.Element, g *grammar) *Error {
 	case shapeNames:
 		return c.names(e)
 	}
+	if g == deviceText {
+		unwrap(e)
+	}
 	text, err := onlyText(e)
 	if err != nil {
 		return err
@@ -125,6 +128,27 @@ func (c *canonicalizer) content(e *etree.Element, g *grammar) *Error {
 		}
 	}
 	return nil
+}
+
+// unwrap takes the content of a deviceIdentifier, with its attributes, for that of the device which has nothing else: some switches
+// write one within the deviceID of a connection.
+func unwrap(e *etree.Element) {
+	children := e.ChildElements()
+	if e.Tag != "deviceID" || len(e.Attr) > 0 || len(children) != 1 || children[0].Tag != "deviceIdentifier" || namespaceOf(children[0]) != namespaceOf(e) {
+		return
+	}
+	for _, t := range e.Child {
+		if text, ok := t.(*etree.CharData); ok && trim(text.Data) != "" {
+			return
+		}
+	}
+	for len(e.Child) > 0 {
+		e.RemoveChildAt(len(e.Child) - 1)
+	}
+	e.Attr = children[0].Attr
+	for inner := children[0]; len(inner.Child) > 0; {
+		e.AddChild(inner.Child[0])
+	}
 }
 
 // destinationList is the form of a list of destinations from edition 6 on.

@@ -90,6 +90,10 @@ func (v *avaya) read(req *uacsta.Message) asked {
 		}}
 	case name == uacsta.NameMonitorStop && req.CrossRef() == ofSession:
 		return asked{req: req, own: accepting(req)}
+	case name == uacsta.NamePlayMessage:
+		if file := req.Text("extensions/privateData/private/PlayMessagePrivateData/fileList"); file != "" {
+			req.SetText("messageToBePlayed", strings.Clone(file)) // which says 0 then
+		}
 	}
 	if own := v.own(req); own != nil {
 		return asked{req: req, own: own}

@@ -29,6 +29,23 @@ func TestZultysProlongs(t *testing.T) {
 	})
 }
 
+// A client of Avaya's names the file to play in the private data of PlayMessage.
+func TestAvayaPlaysFile(t *testing.T) {
+	for document, want := range map[string]string{
+		`<PlayMessage xmlns="http:// www.ecma-international.org/standards/ecma-323/csta/ed3"><messageToBePlayed>0</messageToBePlayed><overConnection><deviceID>100:SW1::0</deviceID></overConnection><extensions><privateData><private><PlayMessagePrivateData><fileList>0001.wav</fileList></PlayMessagePrivateData></private></privateData></extensions></PlayMessage>`: "0001.wav",
+		`<PlayMessage><messageToBePlayed>welcome</messageToBePlayed><overConnection><deviceID>100:SW1::0</deviceID></overConnection></PlayMessage>`: "welcome",
+	} {
+		m, err := uacsta.Parse([]byte(document))
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := newAvaya(&Server{resumable: newResumable()}, &association{}).read(m)
+		if got := q.req.Text("messageToBePlayed"); got != want || q.own != nil || q.req.Text("overConnection/deviceID") != "100" {
+			t.Errorf("%s plays %q", q.req, got)
+		}
+	}
+}
+
 // Sessions without a connection are kept as long as their clients wanted, some of each identity and some in all: those that end
 // first go first.
 func TestResumableIsBounded(t *testing.T) {

@@ -170,7 +170,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	}
 	p.stats.Sessions.Add(1)
 	s.tracedState("opened", nil)
-	s.log(s.usual(), "session opened", o.Identity, "line", o.Line)
+	s.log(slog.LevelInfo, "session opened", o.Identity, "line", o.Line)
 	return s, nil
 }
 
@@ -290,24 +290,16 @@ func (s *Session) Close(reason error) { s.close(reason, false) }
 // stay at the links for Config.Linger, so that a client that reconnects can reuse them.
 func (s *Session) Disconnected(reason error) { s.close(reason, true) }
 
-// usual is the level of the lines about the session's opening and closing.
-func (s *Session) usual() slog.Level {
-	if s.single {
-		return slog.LevelDebug
-	}
-	return slog.LevelInfo
-}
-
 func (s *Session) close(reason error, lost bool) {
 	entry := s.entry("closed")
 	if who := s.Identity(); s.teardown(lost) {
 		s.noteEnd(entry, reason)
 		s.tracedState("closed", reason)
 		if reason == nil {
-			s.log(s.usual(), "session closed", who)
+			s.log(slog.LevelInfo, "session closed", who)
 			return
 		}
-		s.log(s.usual(), "session closed", who, "reason", reason)
+		s.log(slog.LevelInfo, "session closed", who, "reason", reason)
 	}
 }
 

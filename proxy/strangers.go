@@ -47,9 +47,12 @@ type nobody struct {
 	what string
 }
 
-// log logs an event of a session. Equal events of unidentified sessions of one peer are logged once a
-// second, with the number of suppressed lines.
+// log logs an event of a session; what is usual, of a session for a single request, at the level debug. Equal events of
+// unidentified sessions of one peer are logged once a second, with the number of suppressed lines.
 func (s *Session) log(level slog.Level, what string, who policy.Identity, args ...any) {
+	if s.single && level == slog.LevelInfo {
+		level = slog.LevelDebug
+	}
 	args = append([]any{"identity", who.String(), "peer", s.peer}, args...)
 	if who.Name == "" {
 		s.proxy.nobodies.Log(s.proxy.cfg.Log, level, nobody{share.Of(s.addr), what}, what, args...)

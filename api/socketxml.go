@@ -7,6 +7,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	xml "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
@@ -16,7 +17,7 @@ import (
 // newDocuments returns what serves WebSockets that speak CSTA-XML, as the front xml does.
 func (s *Server) newDocuments(env *kind.FrontEnv) *xml.Server {
 	return xml.NewFor(name, kind.Access{
-		Proxy: s.proxy, Log: s.log, Sessions: proxy.SessionsOff, NoLogin: true,
+		Proxy: s.proxy, Log: s.log, Sessions: proxy.SessionsOff, NoLogin: true, Conn: gate.Limits{Tap: env.Octets.Tap(trace.Client, name, "")},
 		Identify: func(netip.Addr, []string) (policy.Identity, bool) { return policy.Identity{}, true }, // upgradeXML says who it is
 		Gate: gate.Config{
 			NameKinds: s.auth.kinds, MaxConnections: s.settings.MaxConnections, MaxPeer: s.settings.MaxPeer, Strangers: env.Strangers, Keys: name,

@@ -242,7 +242,7 @@ func (c *streamConn) send(data []byte, _ netip.AddrPort) error {
 		return net.ErrClosed
 	}
 	_ = c.nc.SetWriteDeadline(time.Now().Add(c.ua.cfg.WriteTimeout))
-	c.ua.trace(true, hop{c, c.remote}, data) // first: the response can be there before Write returns
+	c.ua.trace(true, hop{c, c.remote}, data, true) // first: the response can be there before Write returns
 	if _, err := c.nc.Write(data); err != nil {
 		c.close()
 		return err

@@ -220,7 +220,8 @@ func TestPanicEndsTheMessageOnly(t *testing.T) {
 func TestPanicInTransaction(t *testing.T) {
 	_, _, addr := serve(t, "UDP", func(c *Config) {
 		c.Known = func(Peer) bool { return true }
-		c.Trace = func(out bool, _ Peer, data []byte) {
+		c.Trace = func(m Traced) {
+			out, data := m.Out, m.Data
 			if out && strings.HasSuffix(string(data), "re panic") {
 				panic("as told")
 			}

@@ -526,7 +526,8 @@ func TestNothingFollowsBye(t *testing.T) {
 	outcome := make(chan error, 1)
 	var d atomic.Pointer[Dialog]
 	_, rec, addr := serve(t, "UDP", func(c *Config) {
-		c.Trace = func(out bool, _ Peer, data []byte) {
+		c.Trace = func(m Traced) {
+			out, data := m.Out, m.Data
 			if out && strings.HasPrefix(string(data), "SIP/2.0 200") && strings.Contains(string(data), " BYE\r\n") {
 				d.Load().Send("INFO", "", nil, func(res Result) { outcome <- res.Err })
 			}

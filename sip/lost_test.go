@@ -96,7 +96,8 @@ func TestAnswerBeforeWhatFollows(t *testing.T) {
 		t.Run(transport, func(t *testing.T) {
 			arrived := make(chan bool, 1000) // whether it is a response
 			_, rec, addr := serve(t, transport, func(cfg *Config) {
-				cfg.Trace = func(out bool, _ Peer, data []byte) {
+				cfg.Trace = func(m Traced) {
+					out, data := m.Out, m.Data
 					if answer := bytes.HasPrefix(data, []byte("SIP/2.0")); !out && (answer || bytes.HasPrefix(data, []byte("INFO"))) {
 						arrived <- answer
 					}

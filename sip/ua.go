@@ -82,8 +82,17 @@ type Config struct {
 	// Known reports whether the configuration names a peer, which then is trusted from its
 	// first message on. The default is Trusts.
 	Known func(Peer) bool
-	// Trace is called with every message, before it is sent and after it was received. It must not retain data.
-	Trace func(out bool, peer Peer, data []byte)
+	// Trace is called with every message, before it is sent and after it was received. It must not block.
+	Trace func(Traced)
+}
+
+// Traced is a message that passes through a UA.
+type Traced struct {
+	Out      bool
+	Peer     Peer
+	Stranger bool   // the peer has not been identified
+	Readable bool   // it is SIP
+	Data     []byte // not to be kept or changed
 }
 
 func (c *Config) defaults() {
@@ -301,9 +310,10 @@ func (ua *UA) spawn(f func()) bool {
 
 func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
-func (ua *UA) trace(out bool, h hop, data []byte) {
+// trace reports a message to Config.Trace.
+func (ua *UA) trace(out bool, h hop, data []byte, readable bool) {
 	if ua.cfg.Trace != nil {
-		ua.cfg.Trace(out, h.peer(), data)
+		ua.cfg.Trace(Traced{Out: out, Peer: h.peer(), Stranger: ua.standingOf(h) == stranger, Readable: readable, Data: data})
 	}
 }
 
@@ -318,8 +328,8 @@ func (ua *UA) survive(h hop) {
 // receive handles one message, on the goroutine that read it.
 func (ua *UA) receive(data []byte, h hop) {
 	defer ua.survive(h)
-	ua.trace(false, h, data)
 	msg, err := parse(data)
+	ua.trace(false, h, data, err == nil)
 	if err != nil {
 		ua.stats.Malformed.Add(1)
 		ua.log.Debug("malformed message", "peer", h.addr.String(), "err", err)
@@ -337,6 +347,7 @@ func (ua *UA) receive(data []byte, h hop) {
 // refuseHead answers a message that cannot be framed, if its header section can be parsed.
 func (ua *UA) refuseHead(head []byte, h hop, reason error) {
 	msg, err := parse(head)
+	ua.trace(false, h, head, false)
 	code := 400
 	if errors.Is(reason, errTooLarge) {
 		code = 513

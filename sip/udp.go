@@ -97,7 +97,7 @@ func newUDPSocket(ua *UA, pc *net.UDPConn) *udpSocket {
 }
 
 func (s *udpSocket) send(data []byte, to netip.AddrPort) error {
-	s.ua.trace(true, hop{s, to}, data) // first: the response can be there before the write returns
+	s.ua.trace(true, hop{s, to}, data, true) // first: the response can be there before the write returns
 	_, err := s.pc.WriteToUDPAddrPort(data, to)
 	return err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/sip"
 )
@@ -127,6 +128,7 @@ func newFront(settings *FrontSettings, env *kind.FrontEnv, dialects []Dialect) *
 		Accepts:        []string{ContentType},
 		SessionExpires: settings.SessionExpires, MinSE: settings.MinSE, Grace: settings.ConnectionGrace, EventWait: settings.EventWait,
 		MaxDialogs: settings.MaxDialogs, MaxDialogsPerPeer: settings.MaxDialogsPeer, MaxConnections: settings.MaxConnections, MaxTransactions: settings.MaxTransactions,
+		Trace:  kind.TraceSIP(env.Octets.Tap(trace.Client, "sip", "")),
 		Trusts: trusts, Known: func(p sip.Peer) bool { return cfg.Demo || trusts(p) },
 	})
 	return f

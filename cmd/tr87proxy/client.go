@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -200,23 +199,16 @@ func (c *connection) event(m *uacsta.Message) {
 	fmt.Fprintf(c.out, "%s,%s\n", bytes.TrimSuffix(about, []byte("}")), bytes.TrimPrefix(message, []byte("{")))
 }
 
-// passwordElements matches elements of CSTA-XML that hold a password.
-var passwordElements = regexp.MustCompile(`(<(?:\w+:)?(?:agentPassword|password)\b[^>]*>)[^<]*`)
-
 // tracer writes SIP messages, without passwords and values derived from them.
-func tracer(w io.Writer) func(bool, sip.Peer, []byte) {
-	return func(out bool, peer sip.Peer, data []byte) {
+func tracer(w io.Writer) func(sip.Traced) {
+	return func(m sip.Traced) {
 		arrow := "<<<"
-		if out {
+		if m.Out {
 			arrow = ">>>"
 		}
 		var b strings.Builder
-		fmt.Fprintf(&b, "%s %s %s\n", arrow, time.Now().Format("15:04:05.000"), peer)
-		for line := range strings.Lines(string(data)) {
-			if name, _, ok := strings.Cut(line, ":"); ok && strings.HasSuffix(name, "uthorization") {
-				line = name + ": (masked)\n"
-			}
-			line = passwordElements.ReplaceAllString(line, "$1(masked)")
+		fmt.Fprintf(&b, "%s %s %s\n", arrow, time.Now().Format("15:04:05.000"), m.Peer)
+		for line := range strings.Lines(string(sip.Conceal(m.Data, uacsta.Conceal))) {
 			b.WriteString(printable(strings.TrimRight(line, "\r\n")) + "\n")
 		}
 		fmt.Fprint(w, b.String())

@@ -33,16 +33,23 @@ sent them, and the decision between: a ladder with the client at the left, the p
 middle, and the switch at the right. A filter selects whole exchanges: a request with its
 decision, what the switch got of it, and the response; or an event with what clients got of it.
 
+With --octets it shows the octets on the wire instead: whole SIP messages, also those of telephones,
+frames of CSTA-XML, PDUs of ASN.1, lines of ctserver, and messages of FreeSWITCH's event socket.
+
 Passwords are not shown. The proxy keeps the newest messages only (trace in the configuration).`,
 		Example: `  tr87proxy trace --last 5m
   tr87proxy trace --follow --device 100
   tr87proxy trace --interactive
   tr87proxy trace --failures
   tr87proxy trace --call 9d7f_4 --raw     with the messages
-  tr87proxy trace --identity crm --json | jq -r .name`,
+  tr87proxy trace --identity crm --json | jq -r .name
+  tr87proxy trace --octets --lane telephone --peer 192.0.2.7 --follow`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if last < 0 {
 				return usageError{fmt.Errorf("--last %s: write a time that has passed, such as 5m", last)}
+			}
+			if name := meaningless(cmd, q.Octets); name != "" {
+				return usageError{fmt.Errorf("--%s does not apply to octets; choose them by --peer, --front, --link, --lane and --last", name)}
 			}
 			if last > 0 {
 				q.Since = time.Now().Add(-last)
@@ -68,10 +75,14 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
 	fl.StringVar(&q.Session, "session", "", "of a client's session")
 	fl.StringVar(&q.Identity, "identity", "", "of clients with this identity")
 	fl.StringVar(&q.Link, "link", "", "of a link")
+	fl.StringVar(&q.Front, "front", "", "of a front, such as xml")
+	fl.StringVar(&q.Peer, "peer", "", "to and from an address, with or without port")
+	fl.StringVar(&q.Lane, "lane", "", "between the proxy and a client, switch or telephone; or decisions: proxy")
 	fl.StringVar(&q.Name, "service", "", "of a service or event, such as MakeCall or Delivered")
 	fl.BoolVar(&q.Failures, "failures", false, "only what was refused or failed")
 	fl.BoolVar(&asJSON, "json", false, "write a line of JSON for each record")
 	fl.BoolVar(&raw, "raw", false, "show the messages, too")
+	fl.BoolVar(&q.Octets, "octets", false, "show the octets on the wire")
 	return cmd
 }
 
@@ -126,7 +137,11 @@ func (v *traceView) show(answer trace.Answer) error {
 			}
 			continue
 		}
-		for _, line := range v.ladder(r) {
+		lines := v.ladder
+		if r.Kind == trace.Octets {
+			lines = wireLines
+		}
+		for _, line := range lines(r) {
 			if _, err := fmt.Fprintln(v.out, strings.TrimRight(line, " ")); err != nil {
 				return err
 			}

@@ -146,8 +146,9 @@ type Admin struct {
 
 // Trace is the key trace.
 type Trace struct {
-	MaxMiB  int `yaml:"max-mib"` // 0: no trace
-	Records int `yaml:"records"`
+	MaxMiB    int `yaml:"max-mib"`    // 0: no trace
+	Records   int `yaml:"records"`    // also of octets
+	OctetsMiB int `yaml:"octets-mib"` // 0: no octets
 }
 
 // leastRecords is the smallest trace.records.
@@ -341,6 +342,9 @@ func (c *Config) check(d *document) {
 	}
 	if c.Trace.MaxMiB < 0 || c.Trace.MaxMiB > maxMiB {
 		d.fault("trace.max-mib", fmt.Sprintf("must be a number of MiB; write 1 to %d, or 0 for no trace", maxMiB))
+	}
+	if c.Trace.OctetsMiB < 0 || c.Trace.OctetsMiB > maxMiB {
+		d.fault("trace.octets-mib", fmt.Sprintf("must be a number of MiB; write 1 to %d, or 0 for no octets", maxMiB))
 	}
 	if c.Trace.Records < leastRecords {
 		d.fault("trace.records", fmt.Sprintf("must be at least %d; write 0 as trace.max-mib for no trace", leastRecords))

@@ -55,6 +55,7 @@ type Node struct {
 	level   *slog.LevelVar
 	core    *proxy.Proxy
 	trace   *trace.Trace // nil: none
+	octets  *trace.Trace // what passes over the wire; nil: nobody wants it
 	fronts  []kind.Front // in the order of frontKinds
 	sw      *softswitch.Switch
 	phones  *phones.Server        // nil: no real telephones
@@ -117,6 +118,8 @@ func assemble(cfg *config.Config, o Options, readOnly bool) (*Node, error) {
 			o.Listening(transport, address)
 		}
 	}
+	n.trace = trace.New(trace.Limits{Records: cfg.Trace.Records, Octets: cfg.Trace.MaxMiB << 20}, proxy.Explain)
+	n.octets = trace.New(trace.Limits{Records: cfg.Trace.Records, Octets: cfg.Trace.OctetsMiB << 20, Message: 64 << 10}, nil)
 	devices, err := switchConfig(&cfg.Switch)
 	if err != nil {
 		return nil, err
@@ -149,7 +152,6 @@ func assemble(cfg *config.Config, o Options, readOnly bool) (*Node, error) {
 	}
 	n.users.Store(&users)
 	n.digest = len(users) > 0
-	n.trace = trace.New(trace.Limits{Records: cfg.Trace.Records, Octets: cfg.Trace.MaxMiB << 20}, proxy.Explain)
 	n.core = proxy.New(proxy.Config{Policy: rules, Numbers: numbers, Secrets: secrets(users), Modes: modesOf(cfg), Log: log, Accounts: checks, Limits: limitsOf(cfg), Trace: n.trace})
 	links, err := n.linksOf(cfg, &config.Config{})
 	if err != nil {
@@ -328,7 +330,7 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 		if err != nil {
 			return fmt.Errorf("admin.socket: %w", err)
 		}
-		serve((&operations.Admin{Status: n.status, Server: n.server, Reload: n.reload, Locks: func() any { return n.locks() }, Unlock: n.unlock, Webhooks: func() any { return n.webhooks() }, Webhook: n.webhook, Trace: n.trace}).Run, l)
+		serve((&operations.Admin{Status: n.status, Server: n.server, Reload: n.reload, Locks: func() any { return n.locks() }, Unlock: n.unlock, Webhooks: func() any { return n.webhooks() }, Webhook: n.webhook, Trace: n.trace, Octets: n.octets}).Run, l)
 	}
 	if n.file != "" {
 		hangUps := make(chan os.Signal, 1)

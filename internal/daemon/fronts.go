@@ -16,7 +16,7 @@ import (
 // frontEnv returns the environment of a front.
 func (n *Node) frontEnv(cfg *config.Config, name string) *kind.FrontEnv {
 	env := &kind.FrontEnv{
-		Proxy: n.core, Config: cfg, Log: n.log, Sessions: modes[cfg.Sessions.Modes[name]], Strangers: n.strangers,
+		Proxy: n.core, Config: cfg, Log: n.log, Sessions: modes[cfg.Sessions.Modes[name]], Strangers: n.strangers, Octets: n.octets,
 		Admits: n.admits, Trusts: n.trusts, Guard: n.guard, Tokens: n.tokens, Accounts: n.keeper,
 	}
 	if n.digest {

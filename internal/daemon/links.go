@@ -55,7 +55,7 @@ func sameLink(old, now config.Link) bool {
 // environment returns the environment of a link.
 func (n *Node) environment(l *config.Link) *kind.Env {
 	return &kind.Env{
-		Name: l.Name, Log: n.log.With("link", l.Name), Admits: n.admits, Refused: n.notBelieved, Guard: n.guard,
+		Name: l.Name, Log: n.log.With("link", l.Name), Admits: n.admits, Octets: n.octets, Refused: n.notBelieved, Guard: n.guard,
 		Models: func() ([]config.Model, error) { return config.Models(n.cfg.Telephones.Models) },
 	}
 }

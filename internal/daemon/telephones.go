@@ -10,6 +10,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/links/desk"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
@@ -35,7 +36,7 @@ func (n *Node) telephones(cfg *config.Config, readOnly bool) (*phones.Server, er
 	out := phones.Config{
 		Switch: n.sw, Numbers: n.numbers.Load,
 		Telephones: registrar.Config{
-			Realm: t.Realm, Digest: t.Digest, Advertise: t.Advertise, Log: n.log,
+			Realm: t.Realm, Digest: t.Digest, Advertise: t.Advertise, Log: n.log, Trace: kind.TraceSIP(n.octets.Tap(trace.Telephone, "telephones", "")),
 			Guard: n.guard("telephones"), Refused: n.notBelieved("telephones"), Admits: n.admits,
 			MinExpires: t.MinExpires, MaxExpires: t.MaxExpires, Qualify: t.Qualify, MaxContacts: t.MaxContacts,
 		},

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 )
 
 // Why a connection was closed, or a request got no response.
@@ -33,6 +35,7 @@ type Limits struct {
 	QueueLength    int           // unsent frames; default 256
 	QueueOctets    int           // octets of unsent frames, if there is more than one; default 256 KiB
 	Guest          *Guest        // the peer, if a Gate accepted it; nil if we dialled
+	Tap            *trace.Tap    // keeps the octets; nil: nobody wants them
 }
 
 // strangerOctets is the QueueOctets of a stranger.
@@ -264,6 +267,7 @@ func (c *Conn) write() error {
 		octets := 0
 		for _, data := range batch {
 			octets += len(data)
+			c.cfg.Tap.Keep(true, !c.cfg.Guest.Proved(), data) // first: the response can be there before the write returns
 		}
 		_ = c.nc.SetWriteDeadline(time.Now().Add(c.cfg.WriteTime))
 		if _, err := batch.WriteTo(c.nc); err != nil {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
@@ -27,7 +28,8 @@ type Access struct {
 
 // Access returns the access of a front. front is the key of its settings, which embed bounds.
 func (e *FrontEnv) Access(front string, bounds *Bounds) Access {
-	return Access{Proxy: e.Proxy, Identify: e.Proxy.Peers(front, e.Sessions), Sessions: e.Sessions, Log: e.Log, Gate: gate.Config{
+	conn := gate.Limits{Tap: e.Octets.Tap(trace.Client, front, "")}
+	return Access{Proxy: e.Proxy, Identify: e.Proxy.Peers(front, e.Sessions), Sessions: e.Sessions, Log: e.Log, Conn: conn, Gate: gate.Config{
 		NameKinds: e.Config.Names, Admits: e.Admits, MaxConnections: bounds.MaxConnections, MaxPeer: bounds.MaxPeer, Strangers: e.Strangers, Keys: front,
 	}}
 }

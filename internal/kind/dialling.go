@@ -25,7 +25,7 @@ type Dialling struct {
 // Dialling returns how a link with these settings connects, and the password of its login. It reads the files that the
 // settings name.
 func (e *Env) Dialling(peer *Peer, secure *Secure, times *Times, login *Login) (d Dialling, password string, err error) {
-	d = Dialling{Addresses: peer.Addresses, Heartbeat: times.Heartbeat, Conn: gate.Limits{Timeout: times.Timeout}, Log: share.Quiet(e.Log)}
+	d = Dialling{Addresses: peer.Addresses, Heartbeat: times.Heartbeat, Conn: gate.Limits{Timeout: times.Timeout, Tap: e.Tap()}, Log: share.Quiet(e.Log)}
 	password, d.TLS, err = Opening(login, secure, e.Log)
 	return d, password, err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/tokens"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tls"
@@ -107,6 +108,8 @@ type FrontEnv struct {
 	Tokens *tokens.Keeper
 	// Accounts has the accounts. It is nil if no accounts file is configured.
 	Accounts *accounts.Keeper
+	// Octets keeps what passes over the wire. nil: nobody wants it.
+	Octets *trace.Trace
 	// Strangers limits the memory of connections that are neither trusted nor authenticated.
 	Strangers *gate.Strangers
 }

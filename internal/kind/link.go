@@ -7,6 +7,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
 	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
@@ -111,6 +112,11 @@ type Env struct {
 	Guard func(of string) *accounts.Guard
 	// Refused returns a function that records peers that failed to authenticate in the strangers' audit file.
 	Refused func(of string) func(peer, user, why string)
+	// Octets keeps what passes over the wire; [Env.Tap] is the link's part of it. nil: nobody wants it.
+	Octets *trace.Trace
 	// Models returns the table of telephones. It reads the file that the configuration names.
 	Models func() ([]config.Model, error)
 }
+
+// Tap returns the tap of what passes between the link and its switch.
+func (e *Env) Tap() *trace.Tap { return e.Octets.Tap(trace.Switch, "", e.Name) }

@@ -29,6 +29,7 @@ type Admin struct {
 	Webhooks func() any
 	Webhook  func(ctx context.Context, do, name string, owner *string, letter string) (any, error)
 	Trace    *trace.Trace // for GET /trace (see [TraceQuery]); nil: there is none
+	Octets   *trace.Trace // for GET /octets; nil: there are none
 }
 
 // ListenAdmin opens the socket. It replaces a file that a process left behind, and fails if another
@@ -85,7 +86,8 @@ func (a *Admin) Run(ctx context.Context, l net.Listener) error {
 	})
 	mux.HandleFunc("GET /webhooks", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Webhooks(), nil) })
 	mux.HandleFunc("GET /webhooks/dead", func(w http.ResponseWriter, r *http.Request) { a.webhook(w, r, "dead") })
-	mux.HandleFunc("GET /trace", a.serveTrace)
+	mux.HandleFunc("GET /trace", func(w http.ResponseWriter, r *http.Request) { serveTrace(w, r, a.Trace, ErrNoTrace) })
+	mux.HandleFunc("GET /octets", func(w http.ResponseWriter, r *http.Request) { serveTrace(w, r, a.Octets, ErrNoOctets) })
 	mux.HandleFunc("POST /webhooks/{do}", func(w http.ResponseWriter, r *http.Request) { a.webhook(w, r, r.PathValue("do")) })
 	return run(ctx, l, mux)
 }

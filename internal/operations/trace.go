@@ -15,8 +15,9 @@ import (
 type TraceQuery struct {
 	trace.Filter
 
-	After uint64        // the number of a record: those after it; 0: the newest
-	Wait  time.Duration // for the first record after After, at most half a minute
+	Octets bool          // the octets on the wire, instead of messages and decisions
+	After  uint64        // the number of a record: those after it; 0: the newest
+	Wait   time.Duration // for the first record after After, at most half a minute
 }
 
 // TraceMost is how many records one response has at most.
@@ -30,6 +31,7 @@ func (q TraceQuery) Path() string {
 	v := url.Values{}
 	for name, text := range map[string]string{
 		"device": q.Device, "call": q.Call, "session": q.Session, "identity": q.Identity, "link": q.Link, "name": q.Name, "lane": q.Lane,
+		"front": q.Front, "peer": q.Peer,
 	} {
 		if text != "" {
 			v.Set(name, text)
@@ -43,14 +45,18 @@ func (q TraceQuery) Path() string {
 	}
 	v.Set("after", strconv.FormatUint(q.After, 10))
 	v.Set("wait", q.Wait.String())
-	return "/trace?" + v.Encode()
+	of := "/trace?"
+	if q.Octets {
+		of = "/octets?"
+	}
+	return of + v.Encode()
 }
 
 // parseTrace reads what Path has written.
 func parseTrace(v url.Values) (q TraceQuery, err error) {
 	q.Filter = trace.Filter{
 		Device: v.Get("device"), Call: v.Get("call"), Session: v.Get("session"), Identity: v.Get("identity"), Link: v.Get("link"),
-		Name: v.Get("name"), Lane: v.Get("lane"), Failures: v.Has("failures"),
+		Name: v.Get("name"), Lane: v.Get("lane"), Front: v.Get("front"), Peer: v.Get("peer"), Failures: v.Has("failures"),
 	}
 	if text := v.Get("since"); text != "" {
 		if q.Since, err = time.Parse(time.RFC3339Nano, text); err != nil {
@@ -71,10 +77,14 @@ func parseTrace(v url.Values) (q TraceQuery, err error) {
 // ErrNoTrace means that the configuration turns the trace off.
 var ErrNoTrace = errors.New("the configuration turns the trace off; write for example trace: {max-mib: 8}, and restart the proxy")
 
-func (a *Admin) serveTrace(w http.ResponseWriter, r *http.Request) {
+// ErrNoOctets means that the configuration does not have octets kept.
+var ErrNoOctets = errors.New("the configuration has no octets kept; write for example trace: {octets-mib: 8}, and restart the proxy")
+
+// serveTrace responds with records of a trace, or with the error off if there is none.
+func serveTrace(w http.ResponseWriter, r *http.Request, of *trace.Trace, off error) {
 	q, err := parseTrace(r.URL.Query())
-	if err == nil && a.Trace == nil {
-		err = ErrNoTrace
+	if err == nil && of == nil {
+		err = off
 	}
 	if err != nil {
 		answer(w, nil, err)
@@ -82,8 +92,8 @@ func (a *Admin) serveTrace(w http.ResponseWriter, r *http.Request) {
 	}
 	if q.Wait > 0 {
 		ctx, cancel := context.WithTimeout(r.Context(), min(q.Wait, longestWait))
-		a.Trace.Wait(ctx, q.After)
+		of.Wait(ctx, q.After)
 		cancel()
 	}
-	answer(w, a.Trace.Read(q.After, q.Filter, TraceMost), nil)
+	answer(w, of.Read(q.After, q.Filter, TraceMost), nil)
 }

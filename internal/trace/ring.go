@@ -2,6 +2,7 @@ package trace
 
 import (
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -84,14 +85,19 @@ func (q *ring) grow() {
 	q.records, q.first = larger, 0
 }
 
-// list appends the records, the oldest first.
-func (q *ring) list(to []Record) []Record {
-	to = slices.Grow(to, q.count)
-	for i := range q.count {
-		k := &q.records[(q.first+i)%len(q.records)]
+// list appends the records after a number, the oldest first.
+func (q *ring) list(to []Record, after uint64) []Record {
+	at := func(i int) *kept { return &q.records[(q.first+i)%len(q.records)] }
+	begin := sort.Search(q.count, func(i int) bool { return at(i).Number > after })
+	to = slices.Grow(to, q.count-begin)
+	for i := begin; i < q.count; i++ {
+		k := at(i)
 		r := k.Record
 		texts := strings.SplitN(q.text(k), betweenTexts, 4)
 		r.Name, r.Devices, r.Calls, r.Message = texts[0], items(texts, 1), items(texts, 2), strings.Join(texts[min(3, len(texts)):], "")
+		if r.Kind == Octets {
+			r.Octets, r.Message = []byte(r.Message), ""
+		}
 		to = append(to, r)
 	}
 	return to

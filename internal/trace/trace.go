@@ -3,7 +3,9 @@
 package trace
 
 import (
+	"cmp"
 	"context"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -16,9 +18,10 @@ type Lane string
 
 // The lanes.
 const (
-	Client Lane = "client" // between a client and the proxy
-	Proxy  Lane = "proxy"  // in the proxy
-	Switch Lane = "switch" // between the proxy and a switch
+	Client    Lane = "client"    // between a client and the proxy
+	Proxy     Lane = "proxy"     // in the proxy
+	Switch    Lane = "switch"    // between the proxy and a switch
+	Telephone Lane = "telephone" // between a telephone or trunk and the proxy
 )
 
 // The kinds of records that are no messages.
@@ -26,6 +29,7 @@ const (
 	Decision = "decision" // of the rules, about a request
 	Refusal  = "refusal"  // an error in place of a response
 	State    = "state"    // a session or a link begins or ends
+	Octets   = "octets"   // a message as it is on the wire; see Tap
 )
 
 // Record is one message that came in or went out, or one decision.
@@ -35,7 +39,7 @@ type Record struct {
 	Exchange uint64    `json:"exchange,omitempty"` // the same for a message from outside and all that follows from it; 0: none
 	Lane     Lane      `json:"lane"`
 	Out      bool      `json:"out"`            // from the proxy
-	Kind     string    `json:"kind"`           // request, response, error, event; or one of Decision, Refusal and State
+	Kind     string    `json:"kind"`           // request, response, error, event; or one of Decision, Refusal, State and Octets
 	Name     string    `json:"name,omitempty"` // of the message, or the service that was decided on
 	Session  string    `json:"session,omitempty"`
 	Identity string    `json:"identity,omitempty"` // "": the client has none
@@ -48,6 +52,8 @@ type Record struct {
 	Reason   string    `json:"reason,omitempty"`
 	Message  string    `json:"message,omitempty"` // as it is shown to people, without secrets
 	Cut      int       `json:"cut,omitempty"`     // octets at the end of the message that are not kept
+	Flow     *Flow     `json:"flow,omitempty"`    // of octets: where they passed
+	Octets   []byte    `json:"octets,omitempty"`  // in place of Message, for a record of kind Octets; secrets are overwritten
 }
 
 // Failure reports whether the record shows that something went wrong.
@@ -55,15 +61,26 @@ func (r *Record) Failure() bool {
 	return r.Kind == Refusal || r.Kind == "error" || r.Kind == Decision && !r.Allowed
 }
 
+// from reports whether the peer of a record has an address, with or without a port.
+func (r *Record) from(address string) bool {
+	if r.Flow != nil {
+		return address == r.Flow.Remote.String() || address == r.Flow.Remote.Addr().String()
+	}
+	_, peer, _ := strings.Cut(r.Peer, ":") // after the front or the transport
+	host, _, err := net.SplitHostPort(peer)
+	return address == peer || err == nil && address == host
+}
+
 // Limits bound the memory of a trace. Zero turns it off.
 type Limits struct {
 	Records int // that are kept; a share of them for strangers
 	Octets  int // of their messages; a share of them for strangers
+	Message int // octets that are kept of one message; default 32 KiB
 }
 
 const (
 	strangersShare = 8        // strangers have one part in so many
-	maxMessage     = 32 << 10 // octets that are kept of one message
+	maxMessage     = 32 << 10 // the default of Limits.Message
 )
 
 // Reader fills in what a message says of itself: Kind, Name, Devices, Calls and Reason.
@@ -72,6 +89,7 @@ type Reader func(*Record)
 // Trace keeps records. Methods may be called from any goroutine; a nil Trace keeps nothing.
 type Trace struct {
 	read      Reader
+	longest   int // octets that are kept of one message
 	exchanges atomic.Uint64
 
 	mu        sync.Mutex
@@ -89,7 +107,7 @@ func New(l Limits, read Reader) *Trace {
 		return nil
 	}
 	few := Limits{Records: l.Records / strangersShare, Octets: l.Octets / strangersShare}
-	return &Trace{read: read, known: newRing(Limits{l.Records - few.Records, l.Octets - few.Octets}), strangers: newRing(few)}
+	return &Trace{read: read, longest: cmp.Or(l.Message, maxMessage), known: newRing(Limits{Records: l.Records - few.Records, Octets: l.Octets - few.Octets}), strangers: newRing(few)}
 }
 
 // Exchange returns the number of a new exchange, or 0 if the trace is off.
@@ -107,8 +125,8 @@ func (t *Trace) Add(r Record, stranger bool, message []byte) {
 	if t == nil {
 		return
 	}
-	if over := len(message) - maxMessage; over > 0 {
-		message, r.Cut = message[:maxMessage], over
+	if over := len(message) - t.longest; over > 0 {
+		message, r.Cut = message[:t.longest], r.Cut+over
 	}
 	now := time.Now()
 	t.mu.Lock()
@@ -140,7 +158,11 @@ func (t *Trace) Read(after uint64, f Filter, most int) Answer {
 		return Answer{Records: []Record{}}
 	}
 	t.mu.Lock()
-	all := t.strangers.list(t.known.list(nil))
+	from := uint64(0) // an earlier record can select later ones of its exchange
+	if f == (Filter{}) {
+		from = after
+	}
+	all := t.strangers.list(t.known.list(nil, from), from)
 	answer := Answer{Last: t.last, Lost: after < t.lost && after > 0}
 	t.mu.Unlock()
 	slices.SortFunc(all, func(a, b Record) int { return int(a.Number) - int(b.Number) })
@@ -208,7 +230,9 @@ func (t *Trace) Wait(ctx context.Context, after uint64) {
 type Filter struct {
 	Since                                             time.Time
 	Device, Call, Session, Identity, Link, Name, Lane string
-	Failures                                          bool // only what went wrong
+	Front                                             string
+	Peer                                              string // address, with or without port
+	Failures                                          bool   // only what went wrong
 }
 
 func (f Filter) matches(r *Record) bool {
@@ -217,6 +241,8 @@ func (f Filter) matches(r *Record) bool {
 		(f.Session == "" || r.Session == f.Session) &&
 		(f.Identity == "" || r.Identity == f.Identity) &&
 		(f.Link == "" || r.Link == f.Link) &&
+		(f.Front == "" || r.Front == f.Front) &&
+		(f.Peer == "" || r.from(f.Peer)) &&
 		(f.Lane == "" || string(r.Lane) == f.Lane) &&
 		(f.Name == "" || strings.EqualFold(r.Name, f.Name) || strings.EqualFold(r.Name, f.Name+"Response") || strings.EqualFold(r.Name, f.Name+"Event")) &&
 		(!f.Failures || r.Failure())

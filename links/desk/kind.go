@@ -9,6 +9,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 )
@@ -109,7 +110,7 @@ func livePasswords(l *Settings, _ *kind.Env) (any, func(proxy.Link), error) {
 
 func build(l *Settings, env *kind.Env) (proxy.Link, error) {
 	of := "telephones of " + env.Name
-	cfg := registrar.Config{Log: env.Log, Qualify: 30 * time.Second, Admits: env.Admits, Guard: env.Guard(of), Refused: env.Refused(of)}
+	cfg := registrar.Config{Log: env.Log, Qualify: 30 * time.Second, Admits: env.Admits, Guard: env.Guard(of), Refused: env.Refused(of), Trace: kind.TraceSIP(env.Octets.Tap(trace.Telephone, "", env.Name))}
 	models, err := env.Models()
 	if err != nil {
 		return nil, err

@@ -176,7 +176,7 @@ func fuzzed(t *testing.T) *Link {
 	l.begin(reader{t: t})
 	l.inbox.Open()
 	l.ready.Store(true)
-	l.socket = newSocket(&written{t: t}, l.cfg.Timeout, l.cfg.Log, l.handle)
+	l.socket = newSocket(&written{t: t}, l.cfg.Timeout, l.cfg.Log, nil, l.handle)
 	served := make(chan error, 1)
 	go func() {
 		served <- l.socket.Serve(context.Background(), func() error { <-l.socket.Ended(); return errBroken })
@@ -279,7 +279,7 @@ func TestUnreached(t *testing.T) {
 	here, there := net.Pipe()
 	defer here.Close()
 	go func() { _, _ = io.Copy(io.Discard, there) }()
-	l.socket = newSocket(here, l.cfg.Timeout, l.cfg.Log, l.handle)
+	l.socket = newSocket(here, l.cfg.Timeout, l.cfg.Log, nil, l.handle)
 	core := &teller{}
 	l.begin(core)
 	l.inbox.Open()

@@ -338,7 +338,7 @@ func TestParties(t *testing.T) {
 func TestHungUp(t *testing.T) {
 	for _, sent := range []string{"", "Content-Type: auth/requ"} {
 		here, there := net.Pipe()
-		s := newSocket(here, time.Second, slog.New(slog.DiscardHandler), func(event) {})
+		s := newSocket(here, time.Second, slog.New(slog.DiscardHandler), nil, func(event) {})
 		go func() {
 			_, _ = io.WriteString(there, sent)
 			_ = there.Close()
@@ -354,7 +354,7 @@ func TestHungUp(t *testing.T) {
 func TestDeafFreeSWITCH(t *testing.T) {
 	here, there := net.Pipe()
 	heard := 0
-	s := newSocket(here, 10*patience, slog.New(slog.DiscardHandler), func(event) { heard++ })
+	s := newSocket(here, 10*patience, slog.New(slog.DiscardHandler), nil, func(event) { heard++ })
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(context.Background(), s.read) }()
 	replies := make(chan error, 3)
@@ -396,7 +396,7 @@ func TestDeafFreeSWITCH(t *testing.T) {
 func TestSignsOfLifeAmongCommands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
-		s := newSocket(here, time.Hour, slog.New(slog.DiscardHandler), func(event) {})
+		s := newSocket(here, time.Hour, slog.New(slog.DiscardHandler), nil, func(event) {})
 		served := make(chan error, 1)
 		go func() { served <- s.Serve(context.Background(), s.read) }()
 		var written bytes.Buffer

@@ -117,7 +117,7 @@ func buildLink(l *LinkSettings, env *kind.Env) (proxy.Link, error) {
 	}
 	cfg := LinkConfig{
 		Addresses: l.Addresses, TLS: secure, User: l.Session.User, Password: password, Domain: l.Domain, Domains: l.Domains, Context: l.Context, AutoAnswer: l.AutoAnswer,
-		RingTime: l.RingTime, Timeout: l.Timeout, Heartbeat: l.Heartbeat, Lag: listLag, Log: share.Quiet(env.Log),
+		RingTime: l.RingTime, Timeout: l.Timeout, Heartbeat: l.Heartbeat, Lag: listLag, Log: share.Quiet(env.Log), Tap: env.Tap(),
 		Answer: l.Answer, Profile: l.Profile, Outside: l.Outside, QueuePrefix: l.Queues.Prefix, TrunkPrefix: l.TrunkPrefix, ParkLot: l.ParkLot,
 		Queues: policy.CompileDevices(l.Queues.Numbers).Match,
 		Sounds: l.Messages.Folder, Recordings: l.Messages.Recordings, Messages: map[string]string{},

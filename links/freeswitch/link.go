@@ -14,6 +14,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -48,6 +49,7 @@ type LinkConfig struct {
 	Recordings string            // folder on FreeSWITCH's host for RecordMessage; "" disables the service
 
 	Log *slog.Logger
+	Tap *trace.Tap // keeps what passes over the event socket; nil: nobody wants it
 }
 
 // Link is a link to one FreeSWITCH. It implements proxy.Link.
@@ -146,7 +148,7 @@ func (l *Link) serve(ctx context.Context, nc net.Conn, up proxy.Upcalls) error {
 	l.begin(up)
 	defer l.watch.Reset(nil)
 	deliver := l.inbox.Open()
-	s := newSocket(nc, l.cfg.Timeout, l.cfg.Log, func(e event) { deliver(func() { l.receive(e) }) })
+	s := newSocket(nc, l.cfg.Timeout, l.cfg.Log, l.cfg.Tap, func(e event) { deliver(func() { l.receive(e) }) })
 	l.inbox.Guard(s.Close)
 	l.socket = s
 	ended := make(chan error, 1)

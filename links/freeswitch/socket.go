@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 )
 
 // Limits of the event socket.
@@ -173,7 +174,8 @@ func (e event) get(name string) string { return e.headers[name] }
 // socket is a connection to the event socket. Replies arrive in the order of commands.
 type socket struct {
 	*gate.Commands[*command]
-	in      *bufio.Reader
+	input   *trace.Input
+	in      *bufio.Reader // of input
 	timeout time.Duration
 	event   func(event)
 	greeted chan struct{} // has a value once FreeSWITCH has asked for the password
@@ -185,11 +187,12 @@ type command struct {
 	done func(reply string, err error)
 }
 
-func newSocket(nc net.Conn, timeout time.Duration, log *slog.Logger, event func(event)) *socket {
-	limits := gate.Limits{Log: log, MaxOutstanding: maxWaiting, QueueLength: maxWaiting, QueueOctets: maxWritten, WriteTime: timeout}
+func newSocket(nc net.Conn, timeout time.Duration, log *slog.Logger, tap *trace.Tap, event func(event)) *socket {
+	limits := gate.Limits{Log: log, MaxOutstanding: maxWaiting, QueueLength: maxWaiting, QueueOctets: maxWritten, WriteTime: timeout, Tap: tap.On("event-socket", nc, conceal)}
+	input := limits.Tap.Input(nc)
 	return &socket{
 		Commands: gate.NewCommands(nc, limits, 0, func(c *command, err error) { c.done("", err) }),
-		in:       bufio.NewReaderSize(nc, maxHeaders), timeout: timeout, event: event, greeted: make(chan struct{}, 1),
+		input:    input, in: bufio.NewReaderSize(input, maxHeaders), timeout: timeout, event: event, greeted: make(chan struct{}, 1),
 	}
 }
 
@@ -274,6 +277,7 @@ func (s *socket) readOne() error {
 	if err := m.readBody(s.in); err != nil {
 		return err
 	}
+	s.input.Keep(s.in, false)
 	return s.take(m)
 }
 
@@ -299,6 +303,7 @@ func (s *socket) readList(c *command, length int) error {
 	if _, err := io.Copy(io.Discard, body); err != nil {
 		return err
 	}
+	s.input.Keep(s.in, false)
 	return s.reply("")
 }
 

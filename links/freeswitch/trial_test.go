@@ -105,7 +105,7 @@ func newTrial(t *testing.T, cfg LinkConfig, devices ...string) *trial {
 		t: t, link: l, database: map[string]string{}, replies: make(chan string, maxWaiting),
 		core: &core{watched: map[string]string{}, told: map[string][]string{}, changed: make(chan struct{}, 1)},
 	}
-	l.socket = newSocket(wire{trial: tr}, time.Hour, l.cfg.Log, l.handle)
+	l.socket = newSocket(wire{trial: tr}, time.Hour, l.cfg.Log, nil, l.handle)
 	l.begin(tr.core)
 	l.inbox.Open()
 	l.ready.Store(true)

@@ -19,7 +19,8 @@ type Config struct {
 	Digest    []string // algorithms offered; default MD5 only, because some telephones fail when offered several
 	Advertise string   // host for Via, Contact and From; default the local address of each socket
 	Log       *slog.Logger
-	TLSClient *tls.Config // for connections that the server opens; with nil it opens no TLS connections
+	Trace     func(sip.Traced) // sip.Config.Trace; nil: none
+	TLSClient *tls.Config      // for connections that the server opens; with nil it opens no TLS connections
 	Admits    func(netip.Addr) bool
 	Guard     *accounts.Guard // guard of the passwords; default one of its own
 	// Refused is called for each request that fails to authenticate, with the address of the telephone, the user

@@ -101,7 +101,7 @@ func New(cfg Config, up Upcalls) *Server {
 		Requests: map[string]func(*sip.Request){"REGISTER": s.register, "SUBSCRIBE": s.subscribe, "NOTIFY": s.outside, "INFO": s.outside},
 		InDialog: []string{"REFER", "NOTIFY", "SUBSCRIBE", "PRACK"}, Supports: []string{"100rel", "replaces"},
 		Accepts:    []string{"application/sdp", "application/csta+xml", "application/dtmf-relay", "application/dtmf", "application/x-as-feature-event+xml", "message/sipfrag"},
-		MaxSession: 24 * time.Hour,
+		MaxSession: 24 * time.Hour, Trace: cfg.Trace,
 	})
 	return s
 }

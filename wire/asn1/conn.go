@@ -67,6 +67,7 @@ type answer struct{ pdu *PDU }
 // with limits.Guest came through a gate; any other was dialled.
 func NewConn(nc net.Conn, handler Handler, codec *Codec, limits gate.Limits) *Conn {
 	limits.SetDefaults()
+	limits.Tap = limits.Tap.On("asn1", nc, codec.conceal)
 	return &Conn{
 		limits: limits, codec: codec, nc: nc, handler: handler, associated: !codec.flavour.Associates,
 		// some peers read a PDU with one read, so that each is written alone
@@ -102,7 +103,8 @@ func (c *Conn) established() bool {
 }
 
 func (c *Conn) read() error {
-	r := bufio.NewReader(c.nc)
+	in := c.limits.Tap.Input(c.nc)
+	r := bufio.NewReader(in)
 	for garbage := 0; ; {
 		_ = c.nc.SetReadDeadline(time.Time{})
 		longest, elements, cost := MaxPDU, MaxElements, 0
@@ -110,16 +112,20 @@ func (c *Conn) read() error {
 			longest, elements, cost = longestRequest, requestElements, requestCost
 		}
 		data, err := c.codec.ReadFrame(r, longest, func() { _ = c.nc.SetReadDeadline(time.Now().Add(c.limits.FrameTime)) })
+		stranger := !c.limits.Guest.Proved()
 		if err != nil && data == nil {
+			in.Skip(r, stranger)
 			return err
 		}
 		cost *= len(data)
 		c.limits.Guest.Take(cost) // for as long as a login takes: any PDU before its end closes the connection
-		if err == nil {
-			err = c.take(data, elements)
+		m, err := c.parse(data, elements, err)
+		if m != nil {
+			in.Keep(r, stranger)
 		} else {
-			err = c.unreadable(data, err)
+			in.Skip(r, stranger)
 		}
+		err = c.take(data, m, err)
 		switch {
 		case errors.Is(err, errUnreadable):
 			c.limits.Guest.Give(cost)
@@ -137,9 +143,16 @@ func (c *Conn) read() error {
 // errUnreadable is the error of a PDU that was rejected. Its frame was sound, so the next one can be read.
 var errUnreadable = errors.New("unreadable")
 
-// take reads and handles one PDU of at most so many elements.
-func (c *Conn) take(data []byte, elements int) error {
-	m, err := c.codec.Parse(data, elements)
+// parse reads a PDU of at most so many elements, unless its frame has a fault.
+func (c *Conn) parse(data []byte, elements int, fault error) (*PDU, error) {
+	if fault != nil {
+		return nil, fault
+	}
+	return c.codec.Parse(data, elements)
+}
+
+// take handles a PDU, or why it cannot be read.
+func (c *Conn) take(data []byte, m *PDU, err error) error {
 	switch {
 	case err != nil && !errors.Is(err, errMistyped):
 		return c.unreadable(data, err)

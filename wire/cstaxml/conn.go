@@ -71,6 +71,7 @@ type Conn struct {
 // with limits.Guest came through a gate; any other was dialled.
 func NewConn(nc net.Conn, handler Handler, cfg gate.Limits) *Conn {
 	cfg.SetDefaults()
+	cfg.Tap = cfg.Tap.On("csta-xml", nc, conceal)
 	ids := gate.Numbering{LastID: EventID - 1, Batch: 64}
 	if cfg.Guest != nil {
 		ids.FirstID = firstToClient
@@ -89,7 +90,8 @@ func (c *Conn) Run(ctx context.Context, keep func(context.Context) error, leave 
 }
 
 func (c *Conn) read() error {
-	r := bufio.NewReaderSize(c.nc, 4096)
+	in := c.cfg.Tap.Input(c.nc)
+	r := bufio.NewReaderSize(in, 4096)
 	misfit := false // the peer has written a document longer than its header says
 	for {
 		_ = c.nc.SetReadDeadline(time.Time{})
@@ -99,6 +101,9 @@ func (c *Conn) read() error {
 			elements = strangerElements
 		}
 		id, document, err := ReadFrame(r, longest, func() { _ = c.nc.SetReadDeadline(time.Now().Add(c.cfg.FrameTime)) })
+		if err != nil {
+			in.Skip(r, stranger)
+		}
 		if err != nil && misfit {
 			return fmt.Errorf("%w; the peer counts characters in the length of a document, not octets", err)
 		}
@@ -122,8 +127,10 @@ func (c *Conn) read() error {
 			}
 		}
 		if err == nil {
+			in.Keep(r, stranger)
 			err = c.dispatch(t, m)
 		} else { // the next frame can be read
+			in.Skip(r, stranger)
 			err = c.unreadable(t, err)
 		}
 		if err != nil {

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 const (
@@ -85,6 +87,15 @@ func Frame(id int, document []byte) ([]byte, error) {
 	binary.BigEndian.PutUint16(out[2:], uint16(length))
 	out = fmt.Appendf(out, "%04d", id)
 	return append(out, document...), nil
+}
+
+// conceal returns a frame with the secrets of its document overwritten.
+func conceal(frame []byte) []byte {
+	document := frame[min(headerSize, len(frame)):]
+	if hidden := uacsta.Conceal(document); len(hidden) > 0 && &hidden[0] != &document[0] {
+		return slices.Concat(frame[:headerSize], hidden)
+	}
+	return frame
 }
 
 // ascii returns a document in ASCII: it writes other characters in texts and attribute values as character references.

@@ -56,6 +56,9 @@ type begun struct {
 	first []byte
 }
 
+// NetConn returns the connection below.
+func (b *begun) NetConn() net.Conn { return b.Conn }
+
 // Read implements net.Conn.
 func (b *begun) Read(p []byte) (int, error) {
 	if len(b.first) > 0 {

@@ -151,6 +151,9 @@ func (c *Conn) ping(context.Context, []byte) bool {
 // Unnumbered reports whether the client leaves invoke IDs out.
 func (c *Conn) Unnumbered() bool { return form(c.form.Load()) == bare }
 
+// Transport returns the transport of the frames, for the trace.
+func (*Conn) Transport() string { return "websocket" }
+
 // Read implements net.Conn. It returns io.EOF when the client has closed the WebSocket.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(c.rest) == 0 {

@@ -66,7 +66,7 @@ func (c *Card) Serve(ctx context.Context, l net.Listener, port int) error {
 		if !ok {
 			return
 		}
-		cl := &client{card: c, guest: guest, nc: guest.Conn, handle: port - 1, inbox: make(chan func(), clientInbox), ended: make(chan struct{}), quit: make(chan struct{})}
+		cl := &client{card: c, guest: guest, tap: c.cfg.Conn.Tap.On("ctserver", guest.Conn, nil), nc: guest.Conn, handle: port - 1, inbox: make(chan func(), clientInbox), ended: make(chan struct{}), quit: make(chan struct{})}
 		if port == 0 {
 			cl.handle = ctserver.Manager
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/ctserver"
@@ -28,6 +29,7 @@ const (
 type client struct {
 	card    *Card
 	guest   *gate.Guest
+	tap     *trace.Tap
 	nc      net.Conn
 	handle  int
 	session *proxy.Session // nil: the manager connection
@@ -182,9 +184,15 @@ func (cl *client) watch() {
 
 // read reads commands until the connection ends, and returns the reason.
 func (cl *client) read() error {
-	r := bufio.NewReaderSize(cl.nc, ctserver.MaxLine)
+	in := cl.tap.Input(cl.nc)
+	r := bufio.NewReaderSize(in, ctserver.MaxLine)
 	for {
 		l, plain, err := ctserver.ReadCommand(r)
+		if err == nil && l.Name != "" {
+			in.Keep(r, !cl.guest.Proved())
+		} else {
+			in.Skip(r, !cl.guest.Proved())
+		}
 		switch {
 		case err != nil:
 		case l.Name == "" || l.Reply:
@@ -241,6 +249,7 @@ func (cl *client) write(l *ctserver.Line) {
 		}
 	}
 	_ = cl.nc.SetWriteDeadline(time.Now().Add(writeTime))
+	cl.tap.Keep(true, !cl.guest.Proved(), []byte(text))
 	if _, err := cl.nc.Write([]byte(text)); err != nil && !hasLeft(err) { // the reader notices that, too
 		_ = cl.nc.Close()
 	}

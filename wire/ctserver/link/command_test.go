@@ -140,7 +140,7 @@ func carriedOut(m *uacsta.Message, own uacsta.ConnectionID, idle bool) ([]string
 		p.active.add("1")
 	}
 	c := &card{written: make(chan string, 100)}
-	p.wire = newWire(c, 0, link.cfg.Log, func(string, string) {})
+	p.wire = newWire(c, 0, &link.cfg, func(string, string) {})
 	p.inbox.Open()
 	ended := make(chan error, 1)
 	var group sync.WaitGroup

@@ -85,7 +85,7 @@ func check(l *Settings, s *config.Section) {
 func build(l *Settings, env *kind.Env) (proxy.Link, error) {
 	cfg := Config{
 		Address: l.Addresses[0], Manager: l.Manager, Flash: Flash(l.Flash), AnswerTime: l.AnswerTime, RingTime: l.RingTime, CallerTime: l.CallerTime,
-		Timeout: l.Timeout, Heartbeat: l.Heartbeat, Log: share.Quiet(env.Log),
+		Timeout: l.Timeout, Heartbeat: l.Heartbeat, Log: share.Quiet(env.Log), Tap: env.Tap(),
 	}
 	for _, p := range l.Ports {
 		cfg.Ports = append(cfg.Ports, Port(p))

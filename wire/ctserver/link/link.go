@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/ctserver"
@@ -49,6 +50,7 @@ type Config struct {
 	Timeout    time.Duration // for the reply to a command; default 10 s
 	Heartbeat  time.Duration // interval of the heartbeat on the manager connection; default 30 s
 	Log        *slog.Logger  // nil: no log
+	Tap        *trace.Tap    // keeps the lines; nil: nobody wants them
 }
 
 // Link is a link to the ports of one or more ctservers. It implements proxy.Link.
@@ -215,7 +217,7 @@ func (l *Link) manage(ctx context.Context) {
 
 // serveManager serves the manager connection. Its heartbeat is the command portstatus.
 func (l *Link) serveManager(ctx context.Context, nc net.Conn) error {
-	w := newWire(nc, ctserver.Manager, l.cfg.Log, func(string, string) {})
+	w := newWire(nc, ctserver.Manager, &l.cfg, func(string, string) {})
 	l.mu.Lock()
 	l.manager = w
 	l.mu.Unlock()

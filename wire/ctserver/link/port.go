@@ -46,7 +46,7 @@ func newPort(l *Link, cfg Port) *port { return &port{link: l, cfg: cfg} }
 func (p *port) serve(ctx context.Context, nc net.Conn, up func()) error {
 	p.inbox.Open()
 	var w *wire
-	w = newWire(nc, p.cfg.Port-1, p.link.cfg.Log, func(what, more string) {
+	w = newWire(nc, p.cfg.Port-1, &p.link.cfg, func(what, more string) {
 		p.inbox.Do(func() { p.event(what, more) }, w.Close) // a port that misses an event must not go on
 	})
 	p.wire = w

@@ -2,11 +2,11 @@ package link
 
 import (
 	"bufio"
-	"log/slog"
 	"net"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
@@ -16,7 +16,8 @@ const maxCommands = 32
 // wire is the connection to one port. It sends one command at a time, for a reply only has the name of its command.
 type wire struct {
 	*gate.Commands[*command]
-	in     *bufio.Reader
+	input  *trace.Input
+	in     *bufio.Reader // of input
 	handle int
 	event  func(what, more string) // takes events on the telephone line
 }
@@ -27,10 +28,12 @@ type command struct {
 	done func(reply *ctserver.Line, err error)
 }
 
-func newWire(nc net.Conn, handle int, log *slog.Logger, event func(what, more string)) *wire {
+func newWire(nc net.Conn, handle int, cfg *Config, event func(what, more string)) *wire {
+	limits := gate.Limits{Log: cfg.Log, MaxOutstanding: maxCommands, Tap: cfg.Tap.On("ctserver", nc, nil)}
+	input := limits.Tap.Input(nc)
 	return &wire{
-		Commands: gate.NewCommands(nc, gate.Limits{Log: log, MaxOutstanding: maxCommands}, 1, func(c *command, err error) { c.done(nil, err) }),
-		in:       bufio.NewReaderSize(nc, ctserver.MaxLine), handle: handle, event: event,
+		Commands: gate.NewCommands(nc, limits, 1, func(c *command, err error) { c.done(nil, err) }),
+		input:    input, in: bufio.NewReaderSize(input, ctserver.MaxLine), handle: handle, event: event,
 	}
 }
 
@@ -63,6 +66,7 @@ func (w *wire) give(port int, name string, c gate.Command[*command], args ...str
 func (w *wire) read() error {
 	for {
 		l, err := ctserver.ReadLine(w.in)
+		w.input.Keep(w.in, false)
 		if err != nil {
 			return err
 		}

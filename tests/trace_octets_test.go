@@ -1,0 +1,186 @@
+package tests
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// onWire is a line of tr87proxy trace --octets --json.
+type onWire struct {
+	Lane, Kind, Front, Link string
+	Out                     bool
+	Octets                  []byte
+	Cut                     int
+	Flow                    struct{ Protocol, Transport, Local, Remote string }
+}
+
+// octets returns the records of octets that the flags select.
+func (a *administered) octets(flags ...string) (list []onWire) {
+	a.t.Helper()
+	for line := range strings.Lines(a.admin(0, append([]string{"trace", "--octets", "--json"}, flags...)...)) {
+		var r onWire
+		if err := json.Unmarshal([]byte(line), &r); err == nil {
+			list = append(list, r)
+		} else if !strings.Contains(line, "nothing in the trace matches") {
+			a.t.Errorf("%q: %v", line, err)
+		}
+	}
+	return list
+}
+
+// The octets of each protocol are kept as they were on the wire, with their true addresses: CSTA-XML, ASN.1 in both roles, SIP of
+// clients and of telephones; but no password, neither in them nor in what the proxy could not read, and filters select them.
+func TestOctets(t *testing.T) {
+	t.Parallel()
+	const password = "s3cret"
+	accounts := filepath.Join(t.TempDir(), "accounts")
+	account(t, accounts, "crm", password)
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(password), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	port := freePort(t)
+	keep := "trace: {octets-mib: 4}\napplication-sessions: {sip: optional, xml: mandatory, asn1: mandatory, accounts: " + accounts + "}\n"
+	back := administer(t, fmt.Sprintf("asn1:\n  listen: [{transport: tcp, address: \"127.0.0.1:%d\", dialect: phase3}]\n", port)+
+		keep+"grants: [{who: crm, control: [\"*\"], dial: [\"*\"]}]\n")
+	front := administer(t, fmt.Sprintf("links: [{name: back, type: csta-asn1, dialect: phase3, addresses: [\"127.0.0.1:%d\"], devices: [\"*\"], session: {user: crm, password-file: %s}}]\n", port, secret)+
+		keep+"grants: [{who: crm, control: [\"*\"], dial: [\"*\"]}]\n")
+	front.linked("back")
+
+	garbage, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", front.xmlPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	document := "<StartApplicationSession><password>" + password
+	if _, err := garbage.Write(frameOf("0001", document)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := garbage.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	_ = garbage.Close()
+
+	c := front.xml()
+	if m := c.login("crm", password, uacsta.LoginPlain, 60); m.Name() != "StartApplicationSessionPosResponse" {
+		t.Fatalf("%s", m)
+	}
+	c.ask(uacsta.SetAgentState{Device: uacsta.Dev("1000"), RequestedAgentState: uacsta.RequestLoggedOn, AgentID: "7001", Password: "5a5a5a5a5a5a"}) // there is no such agent
+	if m := c.ask(call("1000", "1001")); m.Err() != nil {
+		t.Fatalf("%s", m)
+	}
+	if out, status := command(t, "dnd", "1002", "on", "--login", "crm", "--password-file", secret, "--server", fmt.Sprintf("sip:x@127.0.0.1:%d;transport=tcp", front.port)); status != 0 {
+		t.Fatal(out)
+	}
+
+	for _, tt := range []struct {
+		of                  *administered
+		lane, protocol      string
+		out                 bool
+		pattern             string
+		front, link, remote string
+	}{
+		{front, "client", "csta-xml", false, `(?s)^\x00\x00..\d{4}<.*<MakeCall .*1001.*</MakeCall>$`, "xml", "", c.conn.LocalAddr().String()},
+		{front, "client", "csta-xml", false, `(?s)<StartApplicationSession .*[Pp]assword[^>]*>\*{6,}</.*</StartApplicationSession>$`, "xml", "", ""},
+		{front, "client", "csta-xml", false, `(?s)<SetAgentState .*<password>\*{12}</password>`, "xml", "", ""},
+		{front, "client", "csta-xml", true, `(?s)^\x00\x00..\d{4}<.*<MakeCallResponse .*</MakeCallResponse>$`, "xml", "", ""},
+		{front, "switch", "asn1", true, `(?s)^\x26\x80.\x60.*crm\x04\x06\*{6}`, "", "back", fmt.Sprintf("127.0.0.1:%d", port)},
+		{front, "switch", "asn1", true, `(?s)7001\x83\x06\*{6}`, "", "back", ""},
+		{front, "switch", "asn1", false, `(?s)^\x26\x80.\x61`, "", "back", ""},
+		{back, "client", "asn1", false, `(?s)^\x26\x80.\x60.*crm\x04\x06\*{6}`, "asn1", "", ""},
+		{back, "client", "asn1", false, `(?s)7001\x83\x06\*{6}`, "asn1", "", ""},
+		{front, "client", "sip", false, `(?s)^(INFO|INVITE) sip:.*\r\n\r\n.*<StartApplicationSession.*[Pp]assword[^>]*>\*{6,}</`, "sip", "", ""},
+		{front, "client", "sip", true, `(?s)^SIP/2\.0 200 .*CSeq: \d+ INVITE\r\n`, "sip", "", ""},
+	} {
+		found := false
+		for _, r := range tt.of.octets() {
+			found = found || r.Lane == tt.lane && r.Kind == "octets" && r.Out == tt.out && r.Flow.Protocol == tt.protocol && r.Front == tt.front && r.Link == tt.link &&
+				r.Flow.Transport == "tcp" && regexp.MustCompile(tt.pattern).Match(latin1(r.Octets)) && (tt.remote == "" || r.Flow.Remote == tt.remote)
+		}
+		if !found {
+			t.Errorf("no %s in lane %s matches %s", tt.protocol, tt.lane, tt.pattern)
+		}
+	}
+	for _, a := range []*administered{front, back} {
+		for _, r := range a.octets() {
+			for _, secret := range []string{password, "5a5a5a", "ZZZ"} {
+				if bytes.Contains(r.Octets, []byte(secret)) {
+					t.Errorf("a password is kept: %q", r.Octets)
+				}
+			}
+		}
+	}
+	if list := front.octets("--peer", garbage.LocalAddr().String()); len(list) != 2 || len(list[0].Octets) != 0 || list[0].Cut != 8+len(document) || !list[1].Out {
+		t.Errorf("of what cannot be read is kept: %+v", list)
+	}
+	for flags, lane := range map[string]string{"--lane switch": "switch", "--link back": "switch", "--front xml": "client", "--peer " + c.conn.LocalAddr().String(): "client"} {
+		list := front.octets(strings.Fields(flags)...)
+		for _, r := range list {
+			if r.Lane != lane || strings.HasPrefix(flags, "--peer") && r.Flow.Remote != c.conn.LocalAddr().String() {
+				t.Errorf("%s shows %+v", flags, r)
+			}
+		}
+		if len(list) == 0 {
+			t.Errorf("%s shows nothing", flags)
+		}
+	}
+	text := front.admin(0, "trace", "--octets")
+	for _, want := range []string{
+		`client xml csta-xml, received over tcp: 127\.0\.0\.1:\d+ <- ` + regexp.QuoteMeta(c.conn.LocalAddr().String()) + `, \d+ octets\n    00 00 \w\w \w\w 3\d 3\d 3\d 3\d\n    <\?xml`,
+		`switch back asn1, sent over tcp: .*\n    00000000  26 80 `, `\n    INFO sip:`, `octets that are not kept`,
+	} {
+		if !regexp.MustCompile(want).MatchString(text) {
+			t.Errorf("the text does not match %s:\n%.4000s", want, text)
+		}
+	}
+	if out, status := command(t, "trace", "--octets", "--device", "1000", "--socket", front.socket); status != 2 || !strings.Contains(out, "--device does not apply") {
+		t.Errorf("a filter that has no meaning: status %d, %s", status, out)
+	}
+	front.stop()
+	back.stop()
+}
+
+// latin1 returns octets as the text in which each is one character, for regular expressions.
+func latin1(octets []byte) []byte {
+	var text []byte
+	for _, c := range octets {
+		text = append(text, string(rune(c))...)
+	}
+	return text
+}
+
+// A telephone's messages are kept in a lane of their own, without the response to its challenge; and where octets are off, the
+// command says how to turn them on.
+func TestOctetsOfTelephones(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "admin.sock")
+	x := serveTelephones(t, "", "admin: {socket: "+socket+"}\ntrace: {octets-mib: 4}\n")
+	a := &administered{x.running, socket}
+	h := newHandset(t, "udp", x.sip, "100", "secret100")
+	if m := h.register(3600); m.code() != 200 {
+		t.Fatal(m.start)
+	}
+	pattern := regexp.MustCompile(`(?s)^REGISTER .*\r\nAuthorization: Digest .*username="100".*response=\*+[,\r]`)
+	found := false
+	for _, r := range a.octets("--lane", "telephone") {
+		found = found || r.Front == "telephones" && r.Flow.Protocol == "sip" && r.Flow.Transport == "udp" && pattern.Match(r.Octets)
+	}
+	if !found {
+		t.Errorf("no REGISTER is shown:\n%s", a.admin(0, "trace", "--octets"))
+	}
+	x.stop()
+
+	off := administer(t, everybody)
+	if out := off.admin(1, "trace", "--octets"); !strings.Contains(out, "trace: {octets-mib: 8}") {
+		t.Errorf("it says %s", out)
+	}
+	off.stop()
+}

@@ -330,3 +330,37 @@ grants: [{who: "*", control: ["*"], dial: ["*"]}]
 	}
 	r.stop()
 }
+
+// Who logs in by StartApplicationSession is a stranger until then, and no longer: its connections do not give way to those of
+// strangers. That holds for each further connection from the first request of the session on.
+func TestSOAPLoginEndsStranger(t *testing.T) {
+	t.Parallel()
+	r := serveSOAP(t)
+	post := func(client *http.Client, header, body string) string {
+		t.Helper()
+		_, _, text := overHTTP(t, client, "POST", r.plain+"/csta", `<s:Envelope xmlns:s="`+soap11+`"><s:Header>`+header+`</s:Header><s:Body>`+body+`</s:Body></s:Envelope>`, "Content-Type", "text/xml")
+		return text
+	}
+	strangers := func(want float64) {
+		t.Helper()
+		waitFor(t, "the number of strangers", func() bool { return r.metric("tr87proxy_unproved_connections") == want })
+	}
+	first, second := &http.Client{Transport: &http.Transport{}}, &http.Client{Transport: &http.Transport{}}
+	post(first, "", question(1))
+	strangers(1)
+	start := uacsta.StartApplicationSession{
+		ApplicationInfo:           uacsta.ApplicationInfo{ApplicationID: "x", ApplicationSpecificInfo: uacsta.Login{User: "crm", Password: soapPassword}.Info(uacsta.LoginAvaya)},
+		RequestedProtocolVersions: []string{uacsta.NamespaceED3},
+	}
+	started := post(first, "", uacsta.Encode(start, uacsta.Edition3).String())
+	id := regexp.MustCompile("<sessionID>(.*?)<").FindStringSubmatch(started)
+	if id == nil {
+		t.Fatal(started)
+	}
+	strangers(0)
+	post(second, "", `<RequestSystemStatus xmlns="`+uacsta.NamespaceED3+`"/>`)
+	strangers(1)
+	post(second, `<o:Session xmlns:o="urn:tr87proxy:csta-soap"><o:sessionID>`+id[1]+`</o:sessionID></o:Session>`, `<RequestSystemStatus xmlns="`+uacsta.NamespaceED3+`"/>`)
+	strangers(0)
+	r.stop()
+}

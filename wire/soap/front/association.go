@@ -97,6 +97,7 @@ func (x *exchange) association() *association {
 		a := s.associations[id]
 		s.mu.Unlock()
 		if a != nil && !a.implied && x.owns(a) && a.enter() {
+			x.known(a)
 			return a
 		}
 		if a != nil && !x.owns(a) {
@@ -218,9 +219,17 @@ func (x *exchange) start(m *uacsta.Message) {
 		x.refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded)
 		return
 	}
+	x.known(a)
 	res.SetText("sessionID", a.id)
 	http.SetCookie(x.w, &http.Cookie{Name: cookie, Value: a.id, Path: "/", HttpOnly: true, Secure: x.r.TLS != nil, SameSite: http.SameSiteStrictMode}) //nolint:gosec // a listener without TLS cannot have secure ones
 	x.respond(a, m.Name(), res)
+}
+
+// known says that the client of the request is no stranger, if it has logged in by StartApplicationSession.
+func (x *exchange) known(a *association) {
+	if a.session.Identity().Name != "" {
+		kind.Known(x.r.Context())
+	}
 }
 
 // hasLogin reports whether StartApplicationSession has a name and password.

@@ -148,12 +148,14 @@ func heardOver(t *testing.T, w said) outcome {
 // try has a switch in a situation and sends it a request.
 func (v *rival) try(document string, situation func(*overseer) (me, own, held string)) outcome {
 	v.t.Helper()
+	m, collect := v.prepare(document, situation)
+	return collect(v.send(m))
+}
+
+// prepare has a switch in a situation and returns the request, and what adds to its outcome what came of it.
+func (v *rival) prepare(document string, situation func(*overseer) (me, own, held string)) (request *uacsta.Message, collect func(outcome) outcome) {
+	v.t.Helper()
 	v.clear()
-	defer func() {
-		if v.t.Failed() {
-			v.t.Logf("before %s", document)
-		}
-	}()
 	me, own, held := situation(v.overseer)
 	v.pictures()
 	v.news = nil
@@ -161,7 +163,20 @@ func (v *rival) try(document string, situation func(*overseer) (me, own, held st
 	if err != nil {
 		v.t.Fatalf("%s: %v", document, err)
 	}
-	o := v.send(m)
+	return m, func(o outcome) outcome {
+		defer func() {
+			if v.t.Failed() {
+				v.t.Logf("before %s", document)
+			}
+		}()
+		v.t.Helper()
+		return v.collect(o, own, held)
+	}
+}
+
+// collect adds to the outcome of a request the events and the calls that it made, with its calls by their order.
+func (v *rival) collect(o outcome, own, held string) outcome {
+	v.t.Helper()
 	o.calls = v.pictures() // all events that came before are read
 	said := map[string]string{}
 	for _, ev := range v.news {

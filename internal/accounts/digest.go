@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -65,6 +66,9 @@ func formatH1(list []string) string {
 // Digests reports whether any account can log in by HTTP Digest.
 func (k *Keeper) Digests() bool { return k.file.Content().digests }
 
+// errNoDigest is an ErrWrong for the log: a client that reads it learns which accounts there are.
+var errNoDigest = fmt.Errorf("no account of this spelling and without application ID has HTTP Digest (tr87proxy accounts change NAME --digest): %w", ErrWrong)
+
 // CheckDigest returns the login if the client knows the password, which it has not sent: respond reports whether it has
 // responded to a challenge of DigestRealm as a client does that knows the password with hash h1 of an algorithm; with "",
 // for an account that does not exist, is spelt otherwise, has no such hash or needs an application ID, it returns ErrWrong. Another error of respond does
@@ -82,7 +86,11 @@ func (k *Keeper) CheckDigest(ctx context.Context, name, algorithm string, respon
 	err := respond(h1)
 	switch {
 	case errors.Is(err, ErrWrong) || err == nil && h1 == "":
-		return Login{}, k.wrong(ctx, name, from)
+		err = k.wrong(ctx, name, from)
+		if h1 == "" {
+			err = errNoDigest
+		}
+		return Login{}, err
 	case err != nil:
 		return Login{}, err
 	}

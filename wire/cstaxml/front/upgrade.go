@@ -75,9 +75,9 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, guest *gate.Gue
 		http.Error(w, why, s.http.door.Refuse(r, "a page of "+page+": "+why))
 		return
 	}
-	caller, status := s.http.door.Admit(w, r)
-	if status != 0 {
-		http.Error(w, http.StatusText(status), status)
+	caller, refused := s.http.door.Admit(w, r)
+	if refused != nil {
+		http.Error(w, refused.Text, refused.Status)
 		return
 	}
 	opening := caller.Opening

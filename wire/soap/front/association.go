@@ -105,11 +105,11 @@ func (x *exchange) association() *association {
 			s.cfg.Proxy.Refused(o.Front, o.Peer, o.Identity.Name, "the request names a session of another client")
 			s.log.Warn("request refused: it names a session of another client", "front", name, "identity", o.Identity.String(), "peer", o.Peer)
 		}
-		x.unknown()
+		x.unknown(textNoSession)
 		return nil
 	}
 	if x.caller.Opening.Identity.Name == "" {
-		x.unknown()
+		x.unknown(textNoCredentials)
 		return nil
 	}
 	for {
@@ -161,14 +161,15 @@ func (x *exchange) own() *association {
 	return nil
 }
 
-// unknown responds to a request of nobody, or one that names a session that is not its client's. Software made for .NET sends
-// credentials only after 401.
-func (x *exchange) unknown() {
+// unknown responds to a request of nobody, or one that names a session that is not its client's; text says which. Software made
+// for .NET sends credentials only after 401.
+func (x *exchange) unknown(text string) {
 	if x.caller.Opening.Identity.Name == "" {
-		refuse(x.w, x.r, http.StatusUnauthorized, x.caller.Challenges)
+		challenge(x.w, x.caller.Challenges)
+		refuse(x.w, x.r, http.StatusUnauthorized, text)
 		return
 	}
-	x.refuse(uacsta.Security, uacsta.Generic)
+	x.fail(x.envelope.Refuse(&uacsta.Error{Category: uacsta.Security, Value: uacsta.Generic, Detail: text}, x.edition))
 }
 
 // cookie is the name of the cookie that names a session, for software that sets header blocks with difficulty.
@@ -192,7 +193,7 @@ func (x *exchange) owns(a *association) bool { return x.caller.Key == a.key }
 // start serves StartApplicationSession, which makes an association.
 func (x *exchange) start(m *uacsta.Message) {
 	if x.caller.Opening.Identity.Name == "" && !hasLogin(m) {
-		x.unknown()
+		x.unknown(textNoCredentials)
 		return
 	}
 	a := x.newAssociation(false)

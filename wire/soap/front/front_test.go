@@ -284,10 +284,11 @@ func TestAssociations(t *testing.T) {
 		id := found(t, b.must("crm", login("", "")), "<sessionID>(.*?)<")
 		b.must("crm", monitor("102"), session(id))
 		b.refused("another's session", "security/generic", "other", disturb("102"), session(id))
-		if w := b.send("", disturb("102"), session(id)); w.Code != http.StatusUnauthorized {
+		if w := b.send("", disturb("102"), session(id)); w.Code != http.StatusUnauthorized || !strings.Contains(w.Body.String(), textNoSession) {
 			t.Errorf("a session without the credentials it began with: %d", w.Code)
 		}
-		b.refused("no such session", "security/generic", "crm", disturb("102"), session("x"))
+		b.refused("no namespace of CSTA", "serviceNotSupported: MakeCall is in no namespace of CSTA", "crm", `<MakeCall/>`)
+		b.refused("no such session", "security/generic: "+textNoSession, "crm", disturb("102"), session("x"))
 		if b.plant.monitors() != 3 {
 			t.Errorf("%d monitors", b.plant.monitors())
 		}

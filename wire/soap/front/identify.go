@@ -41,31 +41,63 @@ func NewDoor(front, name string, plain bool, env *kind.FrontEnv) *Door {
 	return d
 }
 
-// refusal is why a client is not identified.
-type refusal struct {
-	status int
-	why    string // for the log; "": it is usual that a request with credentials follows
-	user   string // whom the client says it is
-	stale  bool   // only the nonce of its HTTP Digest is unusable
-	retry  time.Duration
+// Texts for clients that are not identified. None says which accounts there are.
+const (
+	textNoCredentials = "send the name and password of an account"
+	textWrong         = "the name or the password is wrong, or the account takes neither by this scheme"
+	textLocked        = "the account is locked at this address after too many wrong passwords"
+	textBusy          = "too many passwords wait to be checked; try again later"
+	textUnnamed       = "no rule and no grant of the configuration names this client"
+	textStale         = "respond to the new challenge"
+	textNoSession     = "there is no such session: it has ended, or its sessionID is wrong; send StartApplicationSession"
+)
+
+// Refusal is why a client is not identified.
+type Refusal struct {
+	Status int
+	Text   string // for the client
+
+	why   string // for the log; "": it is usual that a request with credentials follows
+	user  string // whom the client says it is
+	stale bool   // only the nonce of its HTTP Digest is unusable
+	retry time.Duration
+}
+
+// refusal returns the refusal of a request with credentials for an error of [proxy.Proxy.Identify] or
+// [accounts.Keeper.CheckDigest].
+func refusal(err error, user string) *Refusal {
+	f := &Refusal{why: err.Error(), user: user}
+	f.Status, f.retry = kind.HTTPStatus(err)
+	switch f.Status {
+	case http.StatusTooManyRequests:
+		f.Text = textLocked
+	case http.StatusServiceUnavailable:
+		f.Text = textBusy
+	case http.StatusForbidden:
+		f.Text = textUnnamed
+	default:
+		f.Text = textWrong
+	}
+	return f
 }
 
 // identify is the Identify of Config.
 func (d *Door) identify(w http.ResponseWriter, r *http.Request) (Caller, bool) {
 	if len(r.Header.Values("Origin")) > 0 || r.Header.Get("Sec-Fetch-Site") != "" {
-		refuse(w, r, d.Refuse(r, "the request comes from a page in a browser"), nil)
+		why := "the request comes from a page in a browser"
+		refuse(w, r, d.Refuse(r, why), why)
 		return Caller{}, false
 	}
-	c, status := d.Admit(w, r)
-	if status != 0 {
-		refuse(w, r, status, nil)
+	c, f := d.Admit(w, r)
+	if f != nil {
+		refuse(w, r, f.Status, f.Text)
 		return Caller{}, false
 	}
 	return c, true
 }
 
-// Admit returns the client of a request. If it is refused, Admit has set headers of the response, and returns its status; else 0.
-func (d *Door) Admit(w http.ResponseWriter, r *http.Request) (Caller, int) {
+// Admit returns the client of a request. If it is refused, Admit has set headers of the response, and returns why; else nil.
+func (d *Door) Admit(w http.ResponseWriter, r *http.Request) (Caller, *Refusal) {
 	c, f := d.caller(r)
 	if f == nil {
 		if c.Opening.Identity.Name != "" {
@@ -73,27 +105,27 @@ func (d *Door) Admit(w http.ResponseWriter, r *http.Request) (Caller, int) {
 		} else {
 			c.Challenges = d.challenges(c.Opening.Addr, false)
 		}
-		return c, 0
+		return c, nil
 	}
 	d.refused(r, f)
 	if f.retry > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(f.retry/time.Second)))
 	}
-	if f.status == http.StatusUnauthorized {
+	if f.Status == http.StatusUnauthorized {
 		challenge(w, d.challenges(c.Opening.Addr, f.stale))
 	}
-	return c, f.status
+	return c, f
 }
 
 // Refuse writes down that a request is refused for what it is, and returns the status of the response.
 func (d *Door) Refuse(r *http.Request, why string) int {
-	d.refused(r, &refusal{status: http.StatusForbidden, why: why})
+	d.refused(r, &Refusal{Status: http.StatusForbidden, why: why})
 	return http.StatusForbidden
 }
 
-func (d *Door) refused(r *http.Request, f *refusal) {
+func (d *Door) refused(r *http.Request, f *Refusal) {
 	if f.why != "" {
-		d.callers.Refused(r, f.user, strconv.Itoa(f.status), f.status, f.why)
+		d.callers.Refused(r, f.user, strconv.Itoa(f.Status), f.Status, f.why)
 	}
 }
 
@@ -115,29 +147,24 @@ func (d *Door) challenges(from netip.Addr, stale bool) []string {
 }
 
 // refuse responds to a client that is not identified, with a fault in the version of SOAP of its Content-Type.
-func refuse(w http.ResponseWriter, r *http.Request, status int, challenges []string) {
-	reason := http.StatusText(status)
-	if status == http.StatusUnauthorized {
-		reason = "send the name and password of an account"
-	}
-	challenge(w, challenges)
+func refuse(w http.ResponseWriter, r *http.Request, status int, text string) {
 	e := &soap.Envelope{}
 	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media == "application/soap+xml" {
 		e.Version = soap.V12
 	}
 	w.Header().Set("Content-Type", e.Version.ContentType(""))
 	w.WriteHeader(status)
-	_, _ = w.Write(e.Fault(soap.Client, reason).Envelope())
+	_, _ = w.Write(e.Fault(soap.Client, text).Envelope())
 }
 
 // caller returns the client of a request, or why it is refused.
-func (d *Door) caller(r *http.Request) (Caller, *refusal) {
+func (d *Door) caller(r *http.Request) (Caller, *Refusal) {
 	c := Caller{}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	addr := peer.Addr().Unmap()
 	c.Opening = proxy.Opening{Addr: addr, Front: d.front, Peer: d.name + ":" + r.RemoteAddr, Place: kind.PlaceOf(r), Sessions: d.env.Sessions}
 	if err != nil || !d.env.Admits(addr) {
-		return c, &refusal{status: http.StatusForbidden, why: "the configuration does not admit this address"}
+		return c, forbidden("the configuration does not admit this address", "")
 	}
 	if r.TLS != nil {
 		c.Opening.Names = tls.PeerNames(*r.TLS, d.kinds...)
@@ -160,27 +187,25 @@ func (d *Door) caller(r *http.Request) (Caller, *refusal) {
 		}
 		return c, nil
 	}
-	f = &refusal{why: err.Error()}
-	f.status, f.retry = kind.HTTPStatus(err)
+	f = refusal(err, proof.Account.Name)
 	switch {
 	case proof.Login != nil:
 		f.user = proof.Login.User
 	case !anonymous:
-		f.user = proof.Account.Name
-	case f.status == http.StatusUnauthorized && d.env.Proxy.Mode(d.front, d.env.Sessions) != proxy.SessionsOff: // nobody yet
+	case f.Status == http.StatusUnauthorized && d.env.Proxy.Mode(d.front, d.env.Sessions) != proxy.SessionsOff: // nobody yet
 		c.Key = d.callers.Key(addr, c.Opening.Names, "peer")
 		return c, nil
-	case f.status == http.StatusUnauthorized && d.env.Accounts != nil: // software made for .NET sends credentials only after 401
-		f.why = ""
-	case f.status == http.StatusUnauthorized:
-		f.status = http.StatusForbidden
+	case f.Status == http.StatusUnauthorized && d.env.Accounts != nil: // software made for .NET sends credentials only after 401
+		f.why, f.Text = "", textNoCredentials
+	case f.Status == http.StatusUnauthorized:
+		f = forbidden(f.why, "")
 	}
 	return c, f
 }
 
 // credentials adds the account of a request, or its name and password, to the proof; a request without credentials adds
 // nothing.
-func (d *Door) credentials(r *http.Request, proof *proxy.Proof) *refusal {
+func (d *Door) credentials(r *http.Request, proof *proxy.Proof) *Refusal {
 	given := r.Header.Values("Authorization")
 	if len(given) == 0 {
 		return nil
@@ -189,9 +214,10 @@ func (d *Door) credentials(r *http.Request, proof *proxy.Proof) *refusal {
 	scheme, _, _ := strings.Cut(given[0], " ")
 	switch {
 	case len(given) > 1 || !basic && !strings.EqualFold(scheme, "Digest"):
-		return &refusal{status: http.StatusUnauthorized, why: "the request has credentials that are not those of HTTP Basic or Digest"}
+		why := "the request has credentials that are not those of HTTP Basic or Digest"
+		return &Refusal{Status: http.StatusUnauthorized, Text: why, why: why}
 	case r.TLS == nil && !proof.Addr.IsLoopback() && !d.plain:
-		return &refusal{status: http.StatusForbidden, user: user, why: "a name and password came without TLS (xml.soap.plain-passwords)"}
+		return forbidden("a name and password came without TLS; use TLS, or set xml.soap.plain-passwords", user)
 	case basic:
 		proof.Login = &proxy.Login{User: user, Password: password}
 		return nil
@@ -200,15 +226,14 @@ func (d *Door) credentials(r *http.Request, proof *proxy.Proof) *refusal {
 }
 
 // digest adds the account of a request with HTTP Digest to the proof.
-func (d *Door) digest(r *http.Request, credentials string, proof *proxy.Proof) *refusal {
+func (d *Door) digest(r *http.Request, credentials string, proof *proxy.Proof) *Refusal {
 	if d.env.Accounts == nil {
-		return &refusal{status: http.StatusUnauthorized, why: proxy.ErrNoCredentials.Error()}
+		return &Refusal{Status: http.StatusUnauthorized, Text: textWrong, why: proxy.ErrNoCredentials.Error()}
 	}
 	res, err := d.realm.Read(credentials, proof.Addr)
-	f := &refusal{status: http.StatusUnauthorized, user: res.Username}
 	if err == nil && res.URI != r.RequestURI {
-		f.status, f.why = http.StatusBadRequest, "the credentials are for another URI"
-		return f
+		why := "the credentials are for another URI"
+		return &Refusal{Status: http.StatusBadRequest, Text: why, why: why, user: res.Username}
 	}
 	if err == nil {
 		var login accounts.Login
@@ -226,12 +251,13 @@ func (d *Door) digest(r *http.Request, credentials string, proof *proxy.Proof) *
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, digest.ErrStale): // the client responds to the next challenge
-		f.stale = true
-		return f
-	case !errors.Is(err, digest.ErrUnusable):
-		f.status, f.retry = kind.HTTPStatus(err)
+	case errors.Is(err, digest.ErrStale):
+		return &Refusal{Status: http.StatusUnauthorized, Text: textStale, user: res.Username, stale: true}
 	}
-	f.why = err.Error()
-	return f
+	return refusal(err, res.Username)
+}
+
+// forbidden returns the refusal of a request that no other credentials help.
+func forbidden(why, user string) *Refusal {
+	return &Refusal{Status: http.StatusForbidden, Text: why, why: why, user: user}
 }

@@ -186,7 +186,7 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) {
 	}
 	_ = deadlines.SetReadDeadline(time.Time{})                  // GetEvents waits
 	if len(data) == 0 && x.caller.Opening.Identity.Name == "" { // curl sends the body after the challenge
-		x.unknown()
+		x.unknown(textNoCredentials)
 		return
 	}
 	var fault *soap.Fault
@@ -266,7 +266,7 @@ func (x *exchange) dispatch() {
 	case m.Name() == uacsta.NameStartApplicationSession:
 		x.start(m)
 	case uacsta.EditionOf(m.Namespace()) == 0 && m.Namespace() != uacsta.NamespaceApplSession:
-		x.refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+		x.fail(x.envelope.Refuse(&uacsta.Error{Category: uacsta.Operation, Value: uacsta.ServiceNotSupported, Detail: m.Name() + " is in no namespace of CSTA, such as " + uacsta.Edition(3).Namespace()}, x.edition))
 	default:
 		x.serve(m)
 	}

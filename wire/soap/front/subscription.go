@@ -181,7 +181,7 @@ func (a *association) manage(id string, e *soap.Envelope, now time.Time) (soap.E
 		s.expires = now.Add(left.After)
 		s.timer.Reset(left.After)
 	case "Unsubscribe":
-		s.finish("", "")
+		s.finish("", "the client has unsubscribed")
 	}
 	return left, nil
 }

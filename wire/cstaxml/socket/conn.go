@@ -223,8 +223,10 @@ func (c *Conn) ended(err error) error {
 		return fmt.Errorf("%w: the client does not answer pings", io.ErrUnexpectedEOF)
 	case status == websocket.StatusNormalClosure || status == websocket.StatusGoingAway || status == websocket.StatusNoStatusRcvd:
 		return io.EOF
-	case status != -1, errors.Is(err, io.EOF): // it has failed, or is lost
-		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
+	case status != -1:
+		return fmt.Errorf("%w: the client has closed the WebSocket with %d", io.ErrUnexpectedEOF, status)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return io.ErrUnexpectedEOF
 	}
 	return err
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -183,4 +185,68 @@ func TestOctetsOfTelephones(t *testing.T) {
 		t.Errorf("it says %s", out)
 	}
 	off.stop()
+}
+
+// tshark finds in a capture file the SIP dialog with its INFO and the CSTA in it, the call over CSTA-XML, and nothing wrong with
+// the packets; with --follow the file goes on.
+func TestPcap(t *testing.T) {
+	t.Parallel()
+	tshark := tool(t, "tshark")
+	a := administer(t, everybody+"trace: {octets-mib: 4}\n")
+	c := a.xml()
+	if m := c.ask(call("1000", "1001")); m.Err() != nil {
+		t.Fatalf("%s", m)
+	}
+	for _, transport := range []string{"tcp", "udp"} {
+		if out, status := command(t, "dnd", "1002", "on", "--server", fmt.Sprintf("sip:x@127.0.0.1:%d;transport=%s", a.port, transport)); status != 0 {
+			t.Fatal(out)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "calls.pcap")
+	a.admin(0, "trace", "--pcap", file)
+	find := func(file string, args ...string) string {
+		out, err := exec.CommandContext(t.Context(), tshark, append([]string{
+			"-r", file, "-d", fmt.Sprintf("tcp.port==%d,sip", a.port), "-d", fmt.Sprintf("udp.port==%d,sip", a.port), "-o", "tcp.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE",
+		}, args...)...).Output()
+		if err != nil {
+			t.Fatalf("tshark %q: %v", args, err)
+		}
+		return string(out)
+	}
+	dialogs := find(file, "-Y", "sip.Method", "-T", "fields", "-e", "sip.Call-ID", "-e", "sip.Method", "-e", "tcp.dstport", "-e", "udp.dstport")
+	port := fmt.Sprint(a.port)
+	for _, want := range []string{`(\S+)\tINVITE\t` + port + `\t\n`, `INFO\t` + port + `\t\n`, `BYE\t` + port + `\t\n`, `INVITE\t\t` + port + `\n`, `INFO\t\t` + port + `\n`} {
+		if !regexp.MustCompile(want).MatchString(dialogs) {
+			t.Errorf("tshark does not find %q in %q", want, dialogs)
+		}
+	}
+	if got := find(file, "-Y", `sip.Method == "INFO" && frame contains "SetDoNotDisturb"`); strings.Count(got, "\n") != 2 {
+		t.Errorf("the INFO with CSTA over two transports are %q", got)
+	}
+	if got := find(file, "-Y", fmt.Sprintf(`tcp.dstport == %d && tcp.payload contains "<calledDirectoryNumber>1001<"`, a.xmlPort)); strings.Count(got, "\n") != 1 {
+		t.Errorf("the call over CSTA-XML is %q", got)
+	}
+	if got := find(file, "-Y", `tcp.analysis.flags || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || _ws.malformed`); got != "" {
+		t.Errorf("packets are wrong: %s", got)
+	}
+
+	growing := filepath.Join(t.TempDir(), "growing.pcap")
+	following := start(t, program(t), "trace", "--pcap", growing, "--follow", "--socket", a.socket)
+	has := func(text string) bool {
+		data, err := os.ReadFile(growing)
+		return err == nil && bytes.Contains(data, []byte(text))
+	}
+	waitFor(t, "what was kept", func() bool { return has("SetDoNotDisturb") })
+	if m := c.ask(call("1003", "1004")); m.Err() != nil {
+		t.Fatalf("%s", m)
+	}
+	waitFor(t, "what came later", func() bool { return has("<calledDirectoryNumber>1004<") })
+	_ = following.cmd.Process.Signal(syscall.SIGINT)
+	if err := following.wait(patience); err != nil {
+		t.Errorf("interrupted: %v\n%s", err, following.out)
+	}
+	if got := find(growing, "-Y", `tcp.payload contains "<calledDirectoryNumber>1004<"`); got == "" {
+		t.Error("tshark does not find what came later")
+	}
+	a.stop()
 }

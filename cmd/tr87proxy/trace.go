@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/tr87proxy/tr87proxy/internal/capture"
 	"github.com/tr87proxy/tr87proxy/internal/operations"
 	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -26,6 +27,7 @@ func traceCommand() *cobra.Command {
 	var q operations.TraceQuery
 	var last time.Duration
 	var follow, asJSON, raw, interactive bool
+	var pcap string
 	cmd := &cobra.Command{
 		Use: "trace", Short: "Show what passed through a running proxy, and what it decided", GroupID: "server", Args: exactly(0),
 		Long: `trace shows the last messages that clients and switches have sent, those that the proxy has
@@ -36,6 +38,9 @@ decision, what the switch got of it, and the response; or an event with what cli
 With --octets it shows the octets on the wire instead: whole SIP messages, also those of telephones,
 frames of CSTA-XML, PDUs of ASN.1, lines of ctserver, and messages of FreeSWITCH's event socket.
 
+With --pcap it writes the octets as packets to a file that Wireshark and sngrep open, without TLS;
+- is standard output.
+
 Passwords are not shown. The proxy keeps the newest messages only (trace in the configuration).`,
 		Example: `  tr87proxy trace --last 5m
   tr87proxy trace --follow --device 100
@@ -43,11 +48,14 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
   tr87proxy trace --failures
   tr87proxy trace --call 9d7f_4 --raw     with the messages
   tr87proxy trace --identity crm --json | jq -r .name
-  tr87proxy trace --octets --lane telephone --peer 192.0.2.7 --follow`,
+  tr87proxy trace --octets --lane telephone --peer 192.0.2.7 --follow
+  tr87proxy trace --pcap calls.pcap
+  tr87proxy trace --pcap - --follow | sngrep -I -`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if last < 0 {
 				return usageError{fmt.Errorf("--last %s: write a time that has passed, such as 5m", last)}
 			}
+			q.Octets = q.Octets || pcap != ""
 			if name := meaningless(cmd, q.Octets); name != "" {
 				return usageError{fmt.Errorf("--%s does not apply to octets; choose them by --peer, --front, --link, --lane and --last", name)}
 			}
@@ -61,13 +69,19 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
 				}
 				return (&traceScreen{ctx: cmd.Context(), socket: &socket, query: q}).run(out)
 			}
-			v := &traceView{out: out, errOut: cmd.ErrOrStderr(), json: asJSON, raw: raw, follow: follow, history: !follow || last > 0, arrow: arrowsOf(out)}
-			return v.run(cmd.Context(), &socket, q)
+			v := &traceView{out: out, errOut: cmd.ErrOrStderr(), json: asJSON, raw: raw, follow: follow, history: !follow || last > 0 || pcap != "", arrow: arrowsOf(out)}
+			if pcap == "" {
+				return v.run(cmd.Context(), &socket, q)
+			}
+			if asJSON {
+				return usageError{errors.New("--json and --pcap are two forms; write one of them")}
+			}
+			return v.capture(cmd.Context(), &socket, q, pcap)
 		},
 	}
 	socket.flags(cmd)
 	fl := cmd.Flags()
-	fl.BoolVarP(&follow, "follow", "f", false, "go on until interrupted; without --last, begin now")
+	fl.BoolVarP(&follow, "follow", "f", false, "go on until interrupted; without --last or --pcap, begin now")
 	fl.BoolVarP(&interactive, "interactive", "i", false, "fill the terminal: a list of exchanges, calls or sessions, their ladders and messages")
 	fl.DurationVar(&last, "last", 0, "only of this time, such as 5m")
 	fl.StringVar(&q.Device, "device", "", "about a device, as a message writes it or as the rules see it")
@@ -83,6 +97,7 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
 	fl.BoolVar(&asJSON, "json", false, "write a line of JSON for each record")
 	fl.BoolVar(&raw, "raw", false, "show the messages, too")
 	fl.BoolVar(&q.Octets, "octets", false, "show the octets on the wire")
+	fl.StringVar(&pcap, "pcap", "", "write the octets on the wire to this file, as packets; -: standard output")
 	return cmd
 }
 
@@ -90,19 +105,24 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
 type traceView struct {
 	out, errOut                io.Writer
 	json, raw, follow, history bool
-	arrow                      int // columns of an arrow of the ladder
+	arrow                      int             // columns of an arrow of the ladder
+	packets                    *capture.Writer // takes octets, in place of out; nil: out
 }
 
 func (v *traceView) run(ctx context.Context, socket *adminSocket, q operations.TraceQuery) error {
 	var answer trace.Answer
-	if err := socket.ask(ctx, http.MethodGet, q.Path(), &answer); err != nil {
+	if q.Oldest = v.packets != nil && v.history; q.Oldest {
+		if err := v.page(ctx, socket, &q, &answer); err != nil {
+			return err
+		}
+	} else if err := socket.ask(ctx, http.MethodGet, q.Path(), &answer); err != nil {
 		return err
 	}
 	if v.history {
 		if err := v.show(answer); err != nil {
 			return err
 		}
-		if len(answer.Records) == 0 && !v.follow {
+		if len(answer.Records) == 0 && q.After == 0 && !v.follow {
 			fmt.Fprintln(v.errOut, "nothing in the trace matches; it keeps the newest messages only")
 		}
 	}
@@ -129,6 +149,12 @@ func (v *traceView) run(ctx context.Context, socket *adminSocket, q operations.T
 func (v *traceView) show(answer trace.Answer) error {
 	for i := range answer.Records {
 		r := &answer.Records[i]
+		if v.packets != nil {
+			if err := v.packets.Write(r); err != nil {
+				return err
+			}
+			continue
+		}
 		if v.json {
 			encoder := json.NewEncoder(v.out)
 			encoder.SetEscapeHTML(false)

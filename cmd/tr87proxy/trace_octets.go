@@ -2,19 +2,25 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"net/http"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tr87proxy/tr87proxy/internal/capture"
+	"github.com/tr87proxy/tr87proxy/internal/operations"
 	"github.com/tr87proxy/tr87proxy/internal/trace"
 )
 
 // meaningless returns the first flag that has no meaning together with octets; "" if there is none.
 func meaningless(cmd *cobra.Command, octets bool) string {
 	if octets {
-		for _, name := range []string{"device", "call", "session", "identity", "service", "failures", "raw"} {
+		for _, name := range []string{"device", "call", "session", "identity", "service", "failures", "raw", "interactive"} {
 			if cmd.Flags().Changed(name) {
 				return name
 			}
@@ -59,4 +65,38 @@ func octetCount(n int) string {
 		return "1 octet"
 	}
 	return fmt.Sprintf("%d octets", n)
+}
+
+// capture writes what the trace has to a capture file; - is standard output.
+func (v *traceView) capture(ctx context.Context, socket *adminSocket, q operations.TraceQuery, file string) (err error) {
+	to := v.out
+	if file != "-" {
+		f, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		to = f
+	}
+	if v.packets, err = capture.NewWriter(to); err != nil {
+		return err
+	}
+	return v.run(ctx, socket, q)
+}
+
+// page shows all records that there are but for the last page, which it leaves in answer.
+func (v *traceView) page(ctx context.Context, socket *adminSocket, q *operations.TraceQuery, answer *trace.Answer) error {
+	for {
+		*answer = trace.Answer{}
+		if err := socket.ask(ctx, http.MethodGet, q.Path(), answer); err != nil {
+			return err
+		}
+		if len(answer.Records) < operations.TraceMost {
+			return nil
+		}
+		if err := v.show(*answer); err != nil {
+			return err
+		}
+		q.After = answer.Last
+	}
 }

@@ -40,8 +40,10 @@ func (q TraceQuery) Path() string {
 	if !q.Since.IsZero() {
 		v.Set("since", q.Since.Format(time.RFC3339Nano))
 	}
-	if q.Failures {
-		v.Set("failures", "")
+	for name, set := range map[string]bool{"failures": q.Failures, "oldest": q.Oldest} {
+		if set {
+			v.Set(name, "")
+		}
 	}
 	v.Set("after", strconv.FormatUint(q.After, 10))
 	v.Set("wait", q.Wait.String())
@@ -56,7 +58,7 @@ func (q TraceQuery) Path() string {
 func parseTrace(v url.Values) (q TraceQuery, err error) {
 	q.Filter = trace.Filter{
 		Device: v.Get("device"), Call: v.Get("call"), Session: v.Get("session"), Identity: v.Get("identity"), Link: v.Get("link"),
-		Name: v.Get("name"), Lane: v.Get("lane"), Front: v.Get("front"), Peer: v.Get("peer"), Failures: v.Has("failures"),
+		Name: v.Get("name"), Lane: v.Get("lane"), Front: v.Get("front"), Peer: v.Get("peer"), Failures: v.Has("failures"), Oldest: v.Has("oldest"),
 	}
 	if text := v.Get("since"); text != "" {
 		if q.Since, err = time.Parse(time.RFC3339Nano, text); err != nil {

@@ -159,7 +159,7 @@ func (t *Trace) Read(after uint64, f Filter, most int) Answer {
 	}
 	t.mu.Lock()
 	from := uint64(0) // an earlier record can select later ones of its exchange
-	if f == (Filter{}) {
+	if f == (Filter{Oldest: f.Oldest}) {
 		from = after
 	}
 	all := t.strangers.list(t.known.list(nil, from), from)
@@ -195,7 +195,7 @@ func (t *Trace) Read(after uint64, f Filter, most int) Answer {
 	}
 	switch over := len(answer.Records) - most; {
 	case over <= 0:
-	case after > 0:
+	case after > 0 || f.Oldest:
 		answer.Records = answer.Records[:most]
 		answer.Last = answer.Records[most-1].Number
 	default:
@@ -233,6 +233,7 @@ type Filter struct {
 	Front                                             string
 	Peer                                              string // address, with or without port
 	Failures                                          bool   // only what went wrong
+	Oldest                                            bool   // of too many records the first ones, also with number 0
 }
 
 func (f Filter) matches(r *Record) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -296,7 +297,7 @@ func TestDenials(t *testing.T) {
 				t.Errorf("line %s: %v", line, err)
 			}
 		}
-		if _, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "sip:mallory@contoso.com"}}, &listener{}); !errors.Is(err, proxy.ErrForbidden) {
+		if _, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "sip:mallory@contoso.com"}}, &listener{}); !errors.Is(err, proxy.ErrForbidden) || !strings.Contains(err.Error(), "no grant names it") {
 			t.Errorf("mallory: %v", err)
 		}
 		if _, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "sip:boss@x"}, Line: "900"}, &listener{}); !errors.Is(err, proxy.ErrUnknownLine) {

@@ -192,7 +192,7 @@ func (s *Session) admit(line string) error {
 		return nil // the client can only open an application session yet
 	}
 	if !s.known(p.policy()) {
-		return ErrForbidden
+		return fmt.Errorf("%w: no rule and no grant names it", ErrForbidden)
 	}
 	if line == "" {
 		if s.systemStatus() == uacsta.StatusDisabled {

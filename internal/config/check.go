@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -78,6 +79,19 @@ func withPort(l Listener, plain, secure string) string {
 	return net.JoinHostPort(host, plain)
 }
 
+// open reports a fault if another listener has the address.
+func (d *document) open(key string, l Listener) {
+	at := "tcp " + l.Address
+	if l.Transport == "udp" || l.Transport == "dtls" {
+		at = "udp " + l.Address
+	}
+	if other := d.opened[at]; other != "" && other != key {
+		d.fault(key, "is that of "+other+", too; write another port")
+		return
+	}
+	d.opened[at] = key
+}
+
 func (c *Config) checkListener(d *document, key string, l Listener, listens Listens) {
 	d.oneOf(key+".transport", l.Transport, listens.Transports...)
 	if l.Dialect != "" && !listens.Dialect {
@@ -89,12 +103,18 @@ func (c *Config) checkListener(d *document, key string, l Listener, listens List
 	if l.Originate != "" && !listens.Originate {
 		d.fault(key+".auto-originate", d.listening(func(other Listens) bool { return other.Originate }))
 	}
-	host, _, err := net.SplitHostPort(l.Address)
+	host, port, err := net.SplitHostPort(l.Address)
+	number, wrong := strconv.ParseUint(port, 10, 16)
 	switch {
 	case err != nil:
 		d.fault(key+".address", "is neither host:port nor an address; write for example 0.0.0.0:5062 or [::]:5062")
+	case wrong != nil:
+		d.fault(key+".address", "has a port that is no number from 0 to 65535")
 	case c.Demo && !Loopback(host):
 		d.fault(key+".address", "must be on loopback, because demo mode lets everybody do everything; write 127.0.0.1 or remove demo")
+	}
+	if number != 0 {
+		d.open(key+".address", l)
 	}
 	if l.Transport != "tls" && l.Transport != "dtls" {
 		for name, set := range map[string]bool{

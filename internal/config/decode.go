@@ -20,6 +20,7 @@ type document struct {
 	kinds  Kinds
 	lines  map[string]int        // by path of keys
 	links  map[string]*linkEntry // by path of keys
+	opened map[string]string     // keys of listeners, by protocol and address
 	faults Faults
 }
 
@@ -34,7 +35,7 @@ func decode(file string, data []byte, c *Config, kinds Kinds) *document {
 }
 
 func decodeInto(file string, data []byte, into reflect.Value, kinds Kinds) *document {
-	d := &document{file: file, kinds: kinds, lines: map[string]int{}, links: map[string]*linkEntry{}}
+	d := &document{file: file, kinds: kinds, lines: map[string]int{}, opened: map[string]string{}, links: map[string]*linkEntry{}}
 	var root yaml.Node
 	err := errors.New("the file is larger than 1 MiB")
 	if len(data) <= maxFile {

@@ -93,7 +93,7 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
 	fl.StringVar(&q.Peer, "peer", "", "to and from an address, with or without port")
 	fl.StringVar(&q.Lane, "lane", "", "between the proxy and a client, switch or telephone; or decisions: proxy")
 	fl.StringVar(&q.Name, "service", "", "of a service or event, such as MakeCall or Delivered")
-	fl.BoolVar(&q.Failures, "failures", false, "only what was refused or failed")
+	fl.BoolVar(&q.Failures, "failures", false, "only what was refused or failed, also sessions and logins")
 	fl.BoolVar(&asJSON, "json", false, "write a line of JSON for each record")
 	fl.BoolVar(&raw, "raw", false, "show the messages, too")
 	fl.BoolVar(&q.Octets, "octets", false, "show the octets on the wire")

@@ -56,9 +56,10 @@ type Record struct {
 	Octets   []byte    `json:"octets,omitempty"`  // in place of Message, for a record of kind Octets; secrets are overwritten
 }
 
-// Failure reports whether the record shows that something went wrong.
+// Failure reports whether the record shows that something went wrong: a refusal, also of a session or a login, an error, or a
+// link that went down.
 func (r *Record) Failure() bool {
-	return r.Kind == Refusal || r.Kind == "error" || r.Kind == Decision && !r.Allowed
+	return r.Kind == Refusal || r.Kind == State && (r.Name == "refused" || r.Name == "down") || r.Kind == "error" || r.Kind == Decision && !r.Allowed
 }
 
 // from reports whether the peer of a record has an address, with or without a port.

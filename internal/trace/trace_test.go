@@ -32,6 +32,8 @@ func TestExchanges(t *testing.T) {
 		{Exchange: other, Name: "HoldCall", Lane: Proxy, Kind: Decision},
 		{Exchange: call, Name: "MakeCallResponse", Lane: Switch, Link: "pbx", Calls: []string{"7"}},
 		{Name: "up", Kind: State, Lane: Switch, Link: "pbx"},
+		{Name: "refused", Kind: State, Lane: Client, Identity: "stranger"},
+		{Name: "down", Kind: State, Lane: Switch, Link: "other"},
 	} {
 		tr.Add(r, false, nil)
 	}
@@ -45,7 +47,7 @@ func TestExchanges(t *testing.T) {
 		{Filter{Identity: "crm"}, whole},
 		{Filter{Name: "makecall"}, whole},
 		{Filter{Link: "pbx"}, append(slices.Clone(whole), "up")},
-		{Filter{Failures: true}, []string{"HoldCall", "HoldCall"}},
+		{Filter{Failures: true}, []string{"HoldCall", "HoldCall", "refused", "down"}},
 		{Filter{Device: "101", Identity: "desk"}, []string{}},
 		{Filter{Device: "10"}, []string{}},
 		{Filter{Since: time.Now().Add(time.Hour)}, []string{}},
@@ -54,14 +56,14 @@ func TestExchanges(t *testing.T) {
 			t.Errorf("%+v selects %q, want %q", c.f, got, c.want)
 		}
 	}
-	if got := tr.Read(0, Filter{}, 2); !slices.Equal(names(got), []string{"MakeCallResponse", "up"}) || got.Last != 6 {
+	if got := tr.Read(0, Filter{}, 2); !slices.Equal(names(got), []string{"refused", "down"}) || got.Last != 8 {
 		t.Errorf("the newest two records are %q, read on from %d", names(got), got.Last)
 	}
 	first := tr.Read(1, Filter{}, 2)
 	if !slices.Equal(names(first), []string{"HoldCall", "MakeCall"}) || first.Last != 3 {
 		t.Errorf("the two records after the first are %q, read on from %d", names(first), first.Last)
 	}
-	if rest := tr.Read(first.Last, Filter{}, 100); len(rest.Records) != 3 || rest.Lost {
+	if rest := tr.Read(first.Last, Filter{}, 100); len(rest.Records) != 5 || rest.Lost {
 		t.Errorf("then come %q, lost %t", names(rest), rest.Lost)
 	}
 }

@@ -322,12 +322,12 @@ func (g group) line() string {
 			call = r.Calls[0] // as clients call it, if one has heard of it
 		}
 		switch {
+		case r.Kind == trace.State:
+			outcome = strings.TrimSpace(r.Name + " " + r.Reason)
 		case r.Failure():
 			outcome = r.Reason
 		case r.Kind == "response":
 			outcome = "ok"
-		case r.Kind == trace.State:
-			outcome = strings.TrimSpace(r.Name + " " + r.Reason)
 		}
 	}
 	what := summary(first)

@@ -2,6 +2,7 @@ package tests
 
 import (
 	"bytes"
+	bigendian "encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -249,4 +251,63 @@ func TestPcap(t *testing.T) {
 		t.Error("tshark does not find what came later")
 	}
 	a.stop()
+}
+
+// Homer gets what passes, SIP as SIP and CSTA-XML as log lines, by a decoder of HEP3 that knows the table of chunks; the key is in no
+// log.
+func TestHomer(t *testing.T) {
+	t.Parallel()
+	homer, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = homer.Close() }()
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte("h0mer key\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := serve(t, fmt.Sprintf("%slog: {level: debug}\ntrace: {octets-mib: 4, hep: {address: \"udp:%s\", id: 7, node: pbx1, password-file: %s}}\n", everybody, homer.LocalAddr(), key))
+	c := a.xml()
+	if m := c.ask(call("1000", "1001")); m.Err() != nil {
+		t.Fatalf("%s", m)
+	}
+	if out, status := command(t, "dnd", "1002", "on", "--server", fmt.Sprintf("sip:x@127.0.0.1:%d;transport=udp", a.port)); status != 0 {
+		t.Fatal(out)
+	}
+	found := map[string]bool{}
+	for len(found) < 2 {
+		p := make([]byte, 65536)
+		_ = homer.SetReadDeadline(time.Now().Add(patience))
+		n, _, err := homer.ReadFrom(p)
+		if err != nil {
+			t.Fatalf("Homer got %v only: %v", found, err)
+		}
+		if string(p[:4]) != "HEP3" || int(bigendian.BigEndian.Uint16(p[4:])) != n {
+			t.Fatalf("not HEP3: %x", p[:n])
+		}
+		chunks := map[uint16]string{}
+		for rest := p[6:n]; len(rest) > 0; rest = rest[bigendian.BigEndian.Uint16(rest[4:]):] {
+			chunks[bigendian.BigEndian.Uint16(rest[2:])] = string(rest[6:bigendian.BigEndian.Uint16(rest[4:])])
+		}
+		if chunks[12] != "\x00\x00\x00\x07" || chunks[14] != "h0mer key" || chunks[19] != "pbx1" {
+			t.Errorf("agent %x, key %q, node %q", chunks[12], chunks[14], chunks[19])
+		}
+		port := bigendian.BigEndian.Uint16([]byte(chunks[8]))
+		switch {
+		case chunks[11] == "\x01" && strings.HasPrefix(chunks[15], "INFO ") && strings.Contains(chunks[15], "SetDoNotDisturb"):
+			found["sip"] = int(port) == a.port && chunks[2] == "\x11" && chunks[17] != "" && strings.Contains(chunks[15], "Call-ID: "+chunks[17]+"\r\n")
+		case chunks[11] == "\x64" && strings.Contains(chunks[15], "<MakeCall "):
+			found["log"] = int(port) == a.xmlPort && chunks[2] == "\x06" && strings.HasSuffix(chunks[17], " "+c.conn.LocalAddr().String())
+		}
+	}
+	if !found["sip"] || !found["log"] {
+		t.Errorf("the INFO and the call are as they should be: %v", found)
+	}
+	if got := a.get("/metrics"); !strings.Contains(got, "tr87proxy_homer_lost_total 0\n") {
+		t.Error("the metrics do not count what Homer did not get")
+	}
+	a.stop()
+	if strings.Contains(a.out.String(), "h0mer") {
+		t.Error("the key is in the log")
+	}
 }

@@ -87,9 +87,9 @@ func (w *Writer) shakeHands(r *trace.Record, s *stream) error {
 // advance moves the sequence number of one direction on.
 func (s *stream) advance(out bool, octets int) {
 	if out {
-		s.local += uint32(octets) //nolint:gosec // sequence numbers wrap around
+		s.local += uint32(octets)
 	} else {
-		s.remote += uint32(octets) //nolint:gosec // sequence numbers wrap around
+		s.remote += uint32(octets)
 	}
 }
 

@@ -144,16 +144,6 @@ type Admin struct {
 	Mode   string `yaml:"mode"`
 }
 
-// Trace is the key trace.
-type Trace struct {
-	MaxMiB    int `yaml:"max-mib"`    // 0: no trace
-	Records   int `yaml:"records"`    // also of octets
-	OctetsMiB int `yaml:"octets-mib"` // 0: no octets
-}
-
-// leastRecords is the smallest trace.records.
-const leastRecords = 100
-
 // Numbers is the key numbers.
 type Numbers struct {
 	Main     string          `yaml:"main"`
@@ -218,7 +208,7 @@ func Default(kinds Kinds) *Config {
 		},
 		Operations: Operations{Address: "127.0.0.1:9062"},
 		Audit:      Audit{MaxMiB: 100, Keep: 10},
-		Trace:      Trace{MaxMiB: 8, Records: 10000},
+		Trace:      Trace{MaxMiB: 8, Records: 10000, HEP: HEP{ID: 2001}},
 		Admin:      Admin{Mode: "0600"},
 		Digest:     Digest{Realm: "tr87proxy", MD5: true},
 		Limits:     Limits{Sessions: 20000, SessionsPerIdentity: 2000, MonitorsPerIdentity: 20000, RequestsPerSecond: 5000, CallsPerMinute: 3000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024, QueueMiB: 4, QueuesMiB: 256, StrangersMiB: 64},
@@ -340,15 +330,7 @@ func (c *Config) check(d *document) {
 			d.fault(key, fmt.Sprintf("must be a number of MiB; write 1 to %d", maxMiB))
 		}
 	}
-	if c.Trace.MaxMiB < 0 || c.Trace.MaxMiB > maxMiB {
-		d.fault("trace.max-mib", fmt.Sprintf("must be a number of MiB; write 1 to %d, or 0 for no trace", maxMiB))
-	}
-	if c.Trace.OctetsMiB < 0 || c.Trace.OctetsMiB > maxMiB {
-		d.fault("trace.octets-mib", fmt.Sprintf("must be a number of MiB; write 1 to %d, or 0 for no octets", maxMiB))
-	}
-	if c.Trace.Records < leastRecords {
-		d.fault("trace.records", fmt.Sprintf("must be at least %d; write 0 as trace.max-mib for no trace", leastRecords))
-	}
+	c.Trace.check(d)
 	if c.Operations.Address != "" {
 		if host, _, err := net.SplitHostPort(c.Operations.Address); err != nil {
 			d.fault("operations.address", "is not host:port; write for example 127.0.0.1:9062, or \"\" for none")

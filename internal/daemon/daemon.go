@@ -24,8 +24,10 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/directory"
 	"github.com/tr87proxy/tr87proxy/internal/eventlog"
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/hep"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/operations"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/internal/tokens"
 	"github.com/tr87proxy/tr87proxy/internal/trace"
 	"github.com/tr87proxy/tr87proxy/internal/webhook"
@@ -54,9 +56,10 @@ type Node struct {
 	log     *slog.Logger
 	level   *slog.LevelVar
 	core    *proxy.Proxy
-	trace   *trace.Trace // nil: none
-	octets  *trace.Trace // what passes over the wire; nil: nobody wants it
-	fronts  []kind.Front // in the order of frontKinds
+	trace   *trace.Trace  // nil: none
+	octets  *trace.Trace  // what passes over the wire; nil: nobody wants it
+	homer   *hep.Exporter // nil: none
+	fronts  []kind.Front  // in the order of frontKinds
 	sw      *softswitch.Switch
 	phones  *phones.Server        // nil: no real telephones
 	links   map[string]proxy.Link // running links by name; guarded by reloading once the proxy runs
@@ -120,6 +123,11 @@ func assemble(cfg *config.Config, o Options, readOnly bool) (*Node, error) {
 	}
 	n.trace = trace.New(trace.Limits{Records: cfg.Trace.Records, Octets: cfg.Trace.MaxMiB << 20}, proxy.Explain)
 	n.octets = trace.New(trace.Limits{Records: cfg.Trace.Records, Octets: cfg.Trace.OctetsMiB << 20, Message: 64 << 10}, nil)
+	homer, err := n.exporter(cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.homer = homer
 	devices, err := switchConfig(&cfg.Switch)
 	if err != nil {
 		return nil, err
@@ -308,6 +316,9 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 		}
 		n.listening("operations", l.Addr().String())
 		operations := &operations.Operations{Proxy: n.core, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all, Audit: n.audit, Tally: n.tally, Reloads: n.history.counts}
+		if n.homer != nil {
+			operations.HomerLost = n.homer.Lost
+		}
 		for _, f := range n.fronts {
 			if f, ok := f.(interface{ UA() *sip.UA }); ok {
 				operations.UA = f.UA()
@@ -338,6 +349,12 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 		group.Go(func() {
 			defer signal.Stop(hangUps)
 			n.onHangUp(ctx, hangUps)
+		})
+	}
+	if n.homer != nil {
+		group.Go(func() {
+			defer share.Survive(n.log, "exporting to Homer", nil)
+			n.homer.Run(ctx)
 		})
 	}
 	if n.directory != nil {

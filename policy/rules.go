@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -85,13 +86,14 @@ func (p *Policy) decide(a Request, explain bool) (Decision, []Trial) {
 			trials = append(trials, Trial{r.Name, why})
 		}
 	}
+	device := cmp.Or(a.Device.String(), "a device that the request does not name")
 	switch {
 	case reached:
-		return Decision{Reason: fmt.Sprintf("no rule allows %s to send calls from %s to %s", a.Who.Name, a.Device, badDestination), Destination: badDestination}, trials
+		return Decision{Reason: fmt.Sprintf("no rule allows %s to send calls from %s to %s", a.Who.Name, device, badDestination), Destination: badDestination}, trials
 	case !known:
 		return Decision{Reason: "no rule names " + a.Who.Name}, trials
 	}
-	return Decision{Reason: fmt.Sprintf("no rule allows %s to %s %s", a.Who.Name, a.verb(), a.Device)}, trials
+	return Decision{Reason: fmt.Sprintf("no rule allows %s to %s %s", a.Who.Name, a.verb(), device)}, trials
 }
 
 func (a *Request) verb() string {

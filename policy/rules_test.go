@@ -216,6 +216,10 @@ func TestReasons(t *testing.T) {
 			"fraud: it names other destinations; abroad: it names other destinations; others: it names other identities; front: it names other fronts; night: it does not apply at this hour; pass: it names other services; service: it names other services; own: it names other devices; calls: it does not allow calls to 300",
 		},
 		{
+			Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control}, "", "no rule allows crm to use MakeCall on a device that the request does not name", "", "",
+			"fraud: it names other destinations; abroad: it names other destinations; others: it names other identities; front: it names other fronts; night: it does not apply at this hour; pass: it names other services; service: it names other services; own: it names other devices; calls: it names other devices",
+		},
+		{
 			Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "200")}, "", "no rule allows crm to use MakeCall on 200", "", "",
 			"fraud: it names other destinations; abroad: it names other destinations; others: it names other identities; front: it names other fronts; night: it does not apply at this hour; pass: it names other services; service: it names other services; own: it names other devices; calls: it names other devices",
 		},

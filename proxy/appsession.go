@@ -94,6 +94,7 @@ var (
 	errOff       = errors.New("application sessions are off now, and accounts do not count")
 	errStopped   = errors.New("the application session has ended")
 	errSecurity  = uacsta.Refuse(uacsta.Security, uacsta.Generic)
+	errLogin     = &uacsta.Error{Category: uacsta.Security, Value: uacsta.Generic, Detail: "the client has not logged in: StartApplicationSession comes first"}
 )
 
 // The error codes of ECMA-354.
@@ -179,7 +180,7 @@ func (s *Session) expectLogin() {
 // strike refuses a request of a client that must open an application session first. After Tries of
 // them the session closes.
 func (s *Session) strike(answer answerer) {
-	answer(nil, errSecurity)
+	answer(nil, errLogin)
 	s.countStrike()
 }
 

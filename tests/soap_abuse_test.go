@@ -364,3 +364,26 @@ func TestSOAPLoginEndsStranger(t *testing.T) {
 	strangers(0)
 	r.stop()
 }
+
+// A client that speaks HTTP to a listener with TLS reads what to do, and the log says what it did.
+func TestHTTPWithoutTLS(t *testing.T) {
+	t.Parallel()
+	r := serve(t, everybody)
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		req, err := http.NewRequestWithContext(t.Context(), method, fmt.Sprintf("http://127.0.0.1:%d/csta", r.xmlTLSPort), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatalf("%s: %v", method, err)
+		}
+		text, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusBadRequest || !strings.Contains(string(text), "TLS only") {
+			t.Errorf("%s: %s %q, %v", method, res.Status, text, err)
+		}
+	}
+	waitFor(t, "the line of the log", func() bool { return strings.Contains(r.out.String(), "it speaks HTTP without TLS") })
+	r.stop()
+}

@@ -9,9 +9,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -215,6 +217,9 @@ func (g *Gate) handshake(ctx context.Context, guest *Guest) error {
 	limited, cancel := context.WithTimeout(ctx, g.cfg.HandshakeTime)
 	defer cancel()
 	if err := t.HandshakeContext(limited); err != nil {
+		if plain := overHTTP(err); plain != nil {
+			return plain
+		}
 		if cause := context.Cause(ctx); cause != nil { // it explains more
 			return cause
 		}
@@ -223,6 +228,23 @@ func (g *Gate) handshake(ctx context.Context, guest *Guest) error {
 	guest.Names = ours.PeerNames(t.ConnectionState(), g.cfg.NameKinds...)
 	return nil
 }
+
+// overHTTP responds to a client that speaks HTTP without TLS, and returns why it is refused; nil: the handshake has failed
+// otherwise.
+func overHTTP(err error) error {
+	var first tls.RecordHeaderError
+	if !errors.As(err, &first) || first.Conn == nil || !slices.Contains(methods, string(first.RecordHeader[:4])) {
+		return nil
+	}
+	_ = first.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = io.WriteString(first.Conn, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\nThis listener takes TLS only: use https or wss.\n")
+	return errPlainHTTP
+}
+
+var (
+	methods      = []string{"GET ", "POST", "PUT ", "HEAD", "OPTI", "DELE"} // how requests begin
+	errPlainHTTP = errors.New("it speaks HTTP without TLS, and this listener takes TLS only")
+)
 
 // TLS returns the configuration for the next connection.
 type TLS func() *tls.Config

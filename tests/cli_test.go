@@ -236,7 +236,7 @@ func (r *running) everyService() {
 		{"agent 1001", 0, "nobody is logged on"},
 		{"agent 1001 login --id 7001", 1, "invalidAgentPassword"},
 		{"agent 1001 login --id 7001 --agent-password-file " + pin, 0, "SetAgentStateResponse"},
-		{"agent 1001 login --id 7001 --trace --agent-password-file " + pin, 1, "<password>****</password>"},
+		{"agent 1001 login --id 7001 --trace --agent-password-file " + pin, 1, "<password>************</password>"},
 		{"agent 1001 ready", 0, "SetAgentStateResponse"},
 		{"agent 1001", 0, "7001         agentReady  in 300"},
 		{"predict 300 05550199 --alert-time 20s", 0, "MakePredictiveCallResponse"},

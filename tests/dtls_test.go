@@ -42,7 +42,7 @@ func TestDTLS(t *testing.T) {
 	if out, status := command(t, append([]string{"clear", "1000"}, as("good")...)...); status != 0 {
 		t.Error(out)
 	}
-	if err := monitor.wait(patience); err != nil || !strings.Contains(monitor.out.String(), "Delivered") {
+	if err := monitor.wait(patience); err != nil || !strings.Contains(monitor.out.String(), "1001 rings, from 1000") {
 		t.Errorf("%v\n%s", err, monitor.out)
 	}
 	for _, name := range []string{"revoked", "wrongname", "notclient", "evil/good"} {

@@ -55,7 +55,7 @@ try:
     monitoring.MonitorStart(monitorObject={"deviceObject": "1001"})
     raise SystemExit("a wrong password works")
 except zeep.exceptions.Fault as fault:
-    assert "name and password" in fault.message, fault.message
+    assert "the name or the password is wrong" in fault.message, fault.message
 print("done")
 `
 

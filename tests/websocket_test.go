@@ -355,9 +355,9 @@ func TestWebSocketRefusals(t *testing.T) {
 		"a page of a file":              {trusted, "/csta", "csta-xml", []string{"Origin: null"}, 403, "xml.origins"},
 		"a page with a name of its own": {trusted, "/csta", "csta-xml", []string{"Origin: http://evil.example:8882", "Host: evil.example:8882"}, 403, "DNS rebinding"},
 		"turned off":                    {off, "/csta", "csta-xml", nil, 403, "no websocket in xml.protocols"},
-		"nobody":                        {known, "/csta", "csta-xml", nil, 401, "Unauthorized"},
+		"nobody":                        {known, "/csta", "csta-xml", nil, 401, "send the name and password of an account"},
 		"an account":                    {known, "/csta", "csta-xml", []string{strings.TrimSpace(basic)}, 101, ""},
-		"a wrong password":              {known, "/csta", "csta-xml", []string{"Authorization: Basic Y3JtOnh4"}, 401, "Unauthorized"},
+		"a wrong password":              {known, "/csta", "csta-xml", []string{"Authorization: Basic Y3JtOnh4"}, 401, "the name or the password is wrong"},
 		"an account, from a page":       {known, "/csta", "csta-xml", []string{strings.TrimSpace(basic), "Origin: https://evil.example"}, 403, "xml.origins"},
 	} {
 		status, text, header := dial(c.address, c.path, c.protocol, c.headers...)

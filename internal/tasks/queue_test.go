@@ -87,8 +87,13 @@ func TestFinish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := queue()
 		early, last := true, false
-		q.Do(func() { early = q.Finish() })
+		both := make(chan struct{}) // closed when both tasks are in the queue
+		q.Do(func() {
+			<-both
+			early = q.Finish()
+		})
 		q.Do(func() { last = q.Finish() })
+		close(both)
 		synctest.Wait()
 		if early || !last {
 			t.Errorf("finished with a task that waits: %v, without: %v", early, last)

@@ -146,6 +146,8 @@ func (cl *client) granted(service any, res *uacsta.Message) {
 		cl.held, cl.active = nil, cl.held
 	case uacsta.AlternateCall:
 		cl.held, cl.active = cl.active, cl.held
+	case uacsta.ConferenceCall:
+		cl.held, cl.active = nil, cl.own(res.Text("conferenceCall/callID"))
 	}
 }
 

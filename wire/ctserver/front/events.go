@@ -132,7 +132,13 @@ func (cl *client) flashed(call, known *uacsta.ConnectionID) {
 
 // joined takes a transfer or a conference: the device may have a connection in the new call.
 func (cl *client) joined(m *uacsta.Message) {
-	cl.active, cl.held = cl.moved(m), nil
+	now := cl.moved(m)
+	if now != nil {
+		if _, left := cl.left[now.CallID]; left { // the program has hung up before this event came
+			now = nil
+		}
+	}
+	cl.active, cl.held = now, nil
 }
 
 // moved returns the device's connection after a transfer or a conference; nil: it has none, or m is another event.

@@ -669,3 +669,41 @@ func TestManagement(t *testing.T) {
 	b.say("ctanswer")
 	b.hears("ctanswer OK")
 }
+
+// A program that hangs up as soon as it has made a conference leaves it, and the others stay together: the event that tells of
+// the conference may come later.
+func TestHangUpFromConference(t *testing.T) {
+	c := newCard(t, nil)
+	a, b, d := c.program("100"), c.program("101"), c.program("102")
+	answers := func(p *talker, command string) {
+		p.say(command)
+		word, _, _ := strings.Cut(command, " ")
+		p.until(word + " OK")
+	}
+	for range 10 {
+		for _, p := range []*talker{b, d} {
+			p.say("ctwaitforring 1")
+			p.becomes("onhook") // now it waits
+		}
+		answers(a, "ctanswer")
+		answers(a, "ctdial 101")
+		b.until("ctwaitforring OK 100")
+		answers(b, "ctanswer")
+		a.becomes("connected")
+		answers(a, "ctdial &102")
+		d.until("ctwaitforring OK 100")
+		answers(d, "ctanswer")
+		a.becomes("connected")
+		answers(a, "ctdial &3")
+		answers(a, "cthangup")
+		if calls, _ := c.sw.Counts(); calls != 1 {
+			t.Fatalf("%d calls are left of a conference", calls)
+		}
+		answers(b, "cthangup")
+		d.becomes("offhook") // it has heard that the others have left
+		answers(d, "cthangup")
+		if calls, _ := c.sw.Counts(); calls != 0 {
+			t.Fatalf("%d calls are left", calls)
+		}
+	}
+}

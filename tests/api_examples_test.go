@@ -1,8 +1,13 @@
 package tests
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,6 +74,32 @@ func (c *apiClient) popping(device string) (out *log, end func()) {
 	return out, end
 }
 
+// eventOf returns the number of the event that says that a call rings at a device, after that of another event.
+func (c *apiClient) eventOf(port int, token, device, call, after string) string {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	query := url.Values{"devices": {device}, "types": {"delivered"}, "after": {after}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/v1/events?%s", port, query.Encode()), nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		var event struct{ ID, Call string }
+		if data, is := strings.CutPrefix(lines.Text(), "data: "); is && json.Unmarshal([]byte(data), &event) == nil && event.Call == call {
+			return event.ID
+		}
+	}
+	c.t.Fatalf("no event of call %s comes: %s", call, res.Status)
+	return ""
+}
+
 // dialled has a device call another one, and returns the call.
 func (c *apiClient) dialled(from, to string) string {
 	c.t.Helper()
@@ -114,7 +145,7 @@ func TestAPIExamples(t *testing.T) {
 			}
 			position := func() string {
 				data, _ := os.ReadFile(filepath.Join(c.folder, "screenpop-"+to+".position"))
-				return string(data)
+				return strings.TrimSpace(string(data))
 			}
 			call := c.dialled(from, to)
 			out, end := c.popping(to)
@@ -124,10 +155,12 @@ func TestAPIExamples(t *testing.T) {
 			waitFor(t, "a call that comes", func() bool { return out.String() == line+line })
 			before := position()
 			end()
-			hangUp(c.dialled(from, to))
+			call = c.dialled(from, to)
+			hangUp(call)
+			told := c.eventOf(port, token, to, call, before)
 			out, end = c.popping(to)
 			waitFor(t, "the call that came meanwhile", func() bool { return strings.HasSuffix(out.String(), line) })
-			waitFor(t, "its position", func() bool { return position() > before })
+			waitFor(t, "its position", func() bool { return position() == told })
 			end()
 			out, _ = c.popping(to)
 			hangUp(c.dialled(from, to))

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// gSOAP reads the whole of both descriptions in every edition, with nothing in them that it skips but the hints for Java, and makes a
+// gSOAP reads the whole of both descriptions in the first and the last edition, with nothing in them that it skips but the hints for Java, and makes a
 // class of C++ with each operation, which compiles. Compiling all functions of the classes takes many minutes: TestGSOAP runs some.
 func TestGSOAPReadsAll(t *testing.T) {
 	long(t)
@@ -25,7 +25,7 @@ func TestGSOAPReadsAll(t *testing.T) {
 	r := serveSOAP(t)
 	operation := regexp.MustCompile(`<wsdl:operation name="(\w+)"`)
 	skipped := regexp.MustCompile(`(?im)^.*(warning|error|cannot).*$`)
-	for edition := 3; edition <= 6; edition++ {
+	for _, edition := range []int{3, 6} { // the others differ from these in single elements, and take as long
 		for _, query := range []string{"wsdl", "wsdl=events"} {
 			dir := t.TempDir()
 			_ = os.Mkdir(filepath.Join(dir, "xsd"), 0o700)

@@ -21,10 +21,7 @@ func narrate(m *uacsta.Message, device string, now time.Time) string {
 	if what == "" {
 		return now.Format(time.TimeOnly) + " " + describe(m, map[string]string{m.CrossRef(): device})
 	}
-	line := printable(now.Format(time.TimeOnly) + " " + cmp.Or(device, "?") + " " + what)
-	if length := utf8.RuneCountInString(line); length > narrow {
-		return string([]rune(line)[:narrow-1]) + "…"
-	}
+	line := cut(printable(now.Format(time.TimeOnly)+" "+cmp.Or(device, "?")+" "+what), narrow)
 	if c := m.Connections(); len(c) > 0 {
 		call := "  call " + printable(c[0].CallID())
 		if utf8.RuneCountInString(line+call) <= narrow {

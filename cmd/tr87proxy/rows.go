@@ -31,6 +31,13 @@ type callAt struct {
 	earlier   bool      // watch began after that
 }
 
+// keep takes over what is known of the call from what was there before.
+func (c *callAt) keep(before []callAt) {
+	if at := slices.IndexFunc(before, func(b callAt) bool { return b.id == c.id }); at >= 0 {
+		c.direction, c.since, c.earlier = before[at].direction, before[at].since, before[at].earlier
+	}
+}
+
 // direction says who called.
 type direction int
 
@@ -60,9 +67,7 @@ func (r *row) look(ctx context.Context, c *connection, m *uacsta.Message) error 
 			continue
 		}
 		call := callAt{id: info.ConnectionIdentifier.CallID, state: string(states[0]), since: time.Now(), earlier: m == nil}
-		if at := slices.IndexFunc(before, func(b callAt) bool { return b.id == call.id }); at >= 0 {
-			call.direction, call.since, call.earlier = before[at].direction, before[at].since, before[at].earlier
-		}
+		call.keep(before)
 		switch {
 		case info.EndpointDevice != nil:
 			call.with = info.EndpointDevice.Device.ID

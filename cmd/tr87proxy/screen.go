@@ -5,11 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	tea "charm.land/bubbletea/v2"
 )
@@ -21,8 +19,7 @@ type screen struct {
 	top           int // the first row that is shown
 	order         order
 	busyOnly      bool
-	filter        string
-	typing        bool // the filter is being written
+	filter        filter
 }
 
 // order is how rows are sorted.
@@ -92,46 +89,27 @@ func (s *screen) Update(m tea.Msg) (tea.Model, tea.Cmd) {
 
 // key handles a key.
 func (s *screen) key(k tea.KeyPressMsg) tea.Cmd {
-	page := max(1, s.height-headLines)
-	switch name := k.String(); {
-	case name == "ctrl+c":
+	name := k.String()
+	if name == "ctrl+c" {
 		return tea.Quit
-	case s.typing && name == "enter":
-		s.typing = false
-	case name == "esc":
-		s.typing, s.filter = false, ""
-	case s.typing && name == "backspace":
-		if _, n := utf8.DecodeLastRuneInString(s.filter); n > 0 {
-			s.filter = s.filter[:len(s.filter)-n]
-		}
-	case s.typing:
-		s.filter += k.Text
-	case name == "q":
+	}
+	if s.filter.key(k) {
+		return nil
+	}
+	var moves bool
+	if s.top, moves = moved(s.top, name, max(1, s.height-headLines)); moves {
+		return nil
+	}
+	switch name {
+	case "q":
 		return tea.Quit
-	case name == "/":
-		s.typing, s.filter = true, ""
-	case name == "s":
+	case "s":
 		s.order = (s.order + 1) % orders
-	case name == "a":
+	case "a":
 		s.busyOnly = !s.busyOnly
-	case name == "up", name == "k":
-		s.top--
-	case name == "down", name == "j":
-		s.top++
-	case name == "pgup":
-		s.top -= page
-	case name == "pgdown", name == "space":
-		s.top += page
-	case name == "home", name == "g":
-		s.top = 0
-	case name == "end", name == "G":
-		s.top = math.MaxInt // the last page
 	}
 	return nil
 }
-
-// headLines are the lines above the rows.
-const headLines = 3
 
 // View implements tea.Model.
 func (s *screen) View() tea.View {
@@ -147,13 +125,6 @@ func (s *screen) text(now time.Time) string {
 	rows := s.selected()
 	s.top = max(0, min(s.top, len(rows)-max(1, s.height-headLines)))
 	end := min(len(rows), s.top+max(0, s.height-headLines))
-	keys := "/ filter  s sort  a active  q quit"
-	switch {
-	case s.typing:
-		keys = "filter: " + s.filter + "_"
-	case s.filter != "":
-		keys = "filter: " + s.filter + "   Esc clears it"
-	}
 	shown := fmt.Sprintf("%d devices", len(s.w.rows))
 	if len(rows) < len(s.w.rows) {
 		shown = fmt.Sprintf("%d of %d devices", len(rows), len(s.w.rows))
@@ -162,22 +133,19 @@ func (s *screen) text(now time.Time) string {
 		shown += fmt.Sprintf(", %d to %d", s.top+1, end)
 	}
 	lines := make([]string, 0, s.height)
-	lines = append(lines, now.Format(time.TimeOnly)+"  "+shown+" by "+s.order.String()+"  "+keys, s.w.trouble,
+	lines = append(lines, now.Format(time.TimeOnly)+"  "+shown+" by "+s.order.String()+"  "+s.filter.or("/ filter  s sort  a active  q quit"), s.w.trouble,
 		fmt.Sprintf("%-12s %-11s %-28s %9s", "DEVICE", "STATE", "CALL", "FOR"))
 	for _, r := range rows[s.top:end] {
 		lines = append(lines, r.line(now))
 	}
-	for i, line := range lines {
-		lines[i] = fit(line, s.width)
-	}
-	return strings.Join(lines, "\n")
+	return fitted(lines, s.width)
 }
 
 // selected returns the rows that the filter leaves, in their order. The caller holds the watcher's lock.
 func (s *screen) selected() []*row {
 	var rows []*row
 	for _, r := range s.w.rows {
-		if (!s.busyOnly || len(r.calls) > 0) && strings.Contains(strings.ToLower(r.device+" "+r.text()), strings.ToLower(s.filter)) {
+		if (!s.busyOnly || len(r.calls) > 0) && s.filter.chooses(r.device+" "+r.text()) {
 			rows = append(rows, r)
 		}
 	}
@@ -213,13 +181,4 @@ func (r *row) line(now time.Time) string {
 		more = "  and " + strings.TrimSpace(c.state+" "+c.direction.String()+" "+c.with) + more
 	}
 	return printable(fmt.Sprintf("%-12s %-11s %-28s %9s%s", r.device, state, call, age, more))
-}
-
-// fit cuts a line to a number of columns.
-func fit(line string, width int) string {
-	line = printable(line)
-	if width <= 1 || utf8.RuneCountInString(line) <= width {
-		return line
-	}
-	return string([]rune(line)[:width-1]) + "…"
 }

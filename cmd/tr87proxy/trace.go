@@ -254,11 +254,8 @@ func (v *traceView) drawn(what string, toTheLeft bool) string {
 
 // column returns a text of exactly so many characters.
 func column(text string, width int) string {
-	text = printable(text)
-	if n := utf8.RuneCountInString(text); n <= width {
-		return text + strings.Repeat(" ", width-n)
-	}
-	return string([]rune(text)[:width-1]) + "…"
+	text = cut(printable(text), width)
+	return text + strings.Repeat(" ", width-utf8.RuneCountInString(text))
 }
 
 // summary returns what a message is, and which devices it names.

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -31,8 +30,7 @@ type traceScreen struct {
 	records       []trace.Record
 	paused        bool
 	by            grouping
-	filter        string
-	typing        bool
+	filter        filter
 	note          string // what was done last, or why there is nothing new
 	list, ladder  cursor
 	chosen        string // key of the group whose ladder is shown; "": the list is shown
@@ -64,27 +62,6 @@ func (c *cursor) move(lines, height int) {
 	if c.at >= c.top+height {
 		c.top = c.at - height + 1
 	}
-}
-
-// key handles a key that moves the cursor, and reports whether it does.
-func (c *cursor) key(name string, page int) bool {
-	switch name {
-	case "up", "k":
-		c.at--
-	case "down", "j":
-		c.at++
-	case "pgup":
-		c.at -= page
-	case "pgdown", "space":
-		c.at += page
-	case "home", "g":
-		c.at = 0
-	case "end", "G":
-		c.at = math.MaxInt / 2
-	default:
-		return false
-	}
-	return true
 }
 
 // group is the records that belong together.
@@ -163,26 +140,18 @@ func (s *traceScreen) key(k tea.KeyPressMsg) tea.Cmd {
 		return tea.Quit
 	}
 	s.note = ""
-	if s.typing {
-		switch name {
-		case "enter":
-			s.typing = false
-		case "esc":
-			s.typing, s.filter = false, ""
-		case "backspace":
-			_, n := utf8.DecodeLastRuneInString(s.filter)
-			s.filter = s.filter[:len(s.filter)-n]
-		default:
-			s.filter += k.Text
-		}
+	if s.chosen == "" && s.filter.key(k) {
 		return nil
 	}
 	on, page := &s.list, s.height-headLines
 	if s.chosen != "" {
 		on, page = &s.ladder, s.height/2
 	}
+	var moves bool
+	if on.at, moves = moved(on.at, name, page); moves {
+		return nil
+	}
 	switch {
-	case on.key(name, page):
 	case name == "q":
 		return tea.Quit
 	case name == "p":
@@ -193,10 +162,6 @@ func (s *traceScreen) key(k tea.KeyPressMsg) tea.Cmd {
 		if name == "esc" || name == "left" || name == "backspace" {
 			s.chosen, s.ladder = "", cursor{}
 		}
-	case name == "esc":
-		s.filter = ""
-	case name == "/":
-		s.typing, s.filter = true, ""
 	case name == "tab":
 		s.by, s.list = (s.by+1)%groupings, cursor{at: math.MaxInt / 2}
 	case name == "enter" || name == "right":
@@ -209,6 +174,19 @@ func (s *traceScreen) key(k tea.KeyPressMsg) tea.Cmd {
 
 // groups returns the groups of records that the filter leaves, in the order of their first records.
 func (s *traceScreen) groups() []group {
+	all := s.all()
+	if s.filter.text == "" {
+		return all
+	}
+	return slices.DeleteFunc(all, func(g group) bool {
+		return !slices.ContainsFunc(g.records, func(r *trace.Record) bool {
+			return s.filter.chooses(strings.Join([]string{r.Name, r.Identity, r.Peer, r.Link, r.Reason, r.Kind, strings.Join(r.Devices, " "), strings.Join(r.Calls, " "), r.Message}, " "))
+		})
+	})
+}
+
+// all returns the groups of all records, in the order of their first ones.
+func (s *traceScreen) all() []group {
 	var groups []group
 	calls := map[uint64][]string{} // of an exchange, as clients call them, for those of its records that name none or name them as the switch does
 	for i := range s.records {
@@ -229,16 +207,7 @@ func (s *traceScreen) groups() []group {
 			groups[n].records = append(groups[n].records, r)
 		}
 	}
-	if s.filter == "" {
-		return groups
-	}
-	wanted := strings.ToLower(s.filter)
-	return slices.DeleteFunc(groups, func(g group) bool {
-		return !slices.ContainsFunc(g.records, func(r *trace.Record) bool {
-			text := strings.Join([]string{r.Name, r.Identity, r.Peer, r.Link, r.Reason, r.Kind, strings.Join(r.Devices, " "), strings.Join(r.Calls, " "), r.Message}, " ")
-			return strings.Contains(strings.ToLower(text), wanted)
-		})
-	})
+	return groups
 }
 
 // keys returns the groups that a record belongs to. calls has the calls of exchanges.
@@ -273,10 +242,7 @@ func (s *traceScreen) text() string {
 	} else {
 		lines = s.shown()
 	}
-	for i, line := range lines {
-		lines[i] = fit(line, s.width)
-	}
-	return strings.Join(lines, "\n")
+	return fitted(lines, s.width)
 }
 
 // head returns the first lines of the screen.
@@ -284,13 +250,7 @@ func (s *traceScreen) head(what, keys string) []string {
 	if s.paused {
 		what += ", paused"
 	}
-	switch {
-	case s.typing:
-		keys = "filter: " + s.filter + "_"
-	case s.filter != "":
-		keys = "filter: " + s.filter + "   Esc clears it"
-	}
-	return []string{what + "   " + keys, s.note}
+	return []string{what + "   " + s.filter.or(keys), s.note}
 }
 
 // marked returns a line with or without the cursor.
@@ -339,10 +299,7 @@ func (g group) line() string {
 
 // group returns the chosen group, which may have lost all its records.
 func (s *traceScreen) group() group {
-	filter := s.filter
-	s.filter = ""
-	defer func() { s.filter = filter }()
-	for _, g := range s.groups() {
+	for _, g := range s.all() {
 		if g.key == s.chosen {
 			return g
 		}

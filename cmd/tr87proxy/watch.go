@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -44,16 +43,6 @@ lost, it connects again.`,
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&plain, "plain", false, "write a line for each change, also on a terminal")
 	return cmd
-}
-
-// terminal reports whether the output is a terminal.
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // watcher keeps rows about devices up to date.
@@ -201,11 +190,7 @@ func (r *row) keep(before []*row) {
 	}
 	r.shown = before[at].shown
 	for i := range r.calls {
-		for _, b := range before[at].calls {
-			if b.id == r.calls[i].id {
-				r.calls[i].direction, r.calls[i].since, r.calls[i].earlier = b.direction, b.since, b.earlier
-			}
-		}
+		r.calls[i].keep(before[at].calls)
 	}
 }
 

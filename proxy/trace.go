@@ -128,7 +128,7 @@ func Explain(r *trace.Record) {
 		r.Name, _, _ = strings.Cut(strings.TrimPrefix(r.Message, "<"), " ")
 		return
 	}
-	r.Kind, r.Name = m.Kind().String(), m.Name()
+	r.Name = m.Name()
 	for _, d := range m.Devices() {
 		if id := d.ID(); id != "" && !slices.Contains(r.Devices, id) {
 			r.Devices = append(r.Devices, id)

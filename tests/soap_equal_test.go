@@ -115,16 +115,7 @@ func TestSOAPEqualsCSTAXML(t *testing.T) {
 				want := v.try(document, situation.make)
 				v.send = overSOAP
 				got := v.try(document, situation.make)
-				if got.status == http.StatusAccepted {
-					want.result = ""
-				}
-				if got.result != want.result || got.events != want.events || got.calls != want.calls {
-					t.Errorf("%s over SOAP: %d %s%s\n%s\nby CSTA-XML: %s%s\n%s", document, got.status, got.result, got.events, got.calls, want.result, want.events, want.calls)
-				}
-				if !strings.HasPrefix(want.result, "refused") {
-					name, _, _ := strings.Cut(document[1:], " ")
-					carried.Store(name, true)
-				}
+				sameOverSOAP(t, document, want, got, &carried)
 			}
 			schemas := soapSchema(t, fmt.Sprintf("http://127.0.0.1:%d", v.xmlPort), int(uacsta.Edition6))
 			v.stop()
@@ -220,21 +211,27 @@ func TestSOAPBesideCSTAXML(t *testing.T) {
 					outcomes[i] = collect[i](outcomes[i])
 				}
 				want, got := outcomes[0], outcomes[1]
-				if got.status == http.StatusAccepted {
-					want.result = ""
-				}
-				if got.result != want.result || got.events != want.events || got.calls != want.calls {
-					t.Errorf("%s over SOAP: %d %s%s\n%s\nby CSTA-XML: %s%s\n%s", document, got.status, got.result, got.events, got.calls, want.result, want.events, want.calls)
-				}
-				if !strings.HasPrefix(want.result, "refused") {
-					name, _, _ := strings.Cut(document[1:], " ")
-					carried.Store(name, true)
-				}
+				sameOverSOAP(t, document, want, got, &carried)
 			}
 			v.stop()
 		})
 	}
 	t.Cleanup(func() { enough(t, len(documents), &carried) })
+}
+
+// sameOverSOAP compares what came of a request by CSTA-XML and over SOAP, and notes its service if it was carried out.
+func sameOverSOAP(t *testing.T, document string, want, got outcome, carried *sync.Map) {
+	t.Helper()
+	if got.status == http.StatusAccepted {
+		want.result = ""
+	}
+	if got.result != want.result || got.events != want.events || got.calls != want.calls {
+		t.Errorf("%s over SOAP: %d %s%s\n%s\nby CSTA-XML: %s%s\n%s", document, got.status, got.result, got.events, got.calls, want.result, want.events, want.calls)
+	}
+	if !strings.HasPrefix(want.result, "refused") {
+		name, _, _ := strings.Cut(document[1:], " ")
+		carried.Store(name, true)
+	}
 }
 
 // enough fails a test in which few services are carried out.

@@ -3,7 +3,6 @@ package tests
 import (
 	"bytes"
 	bigendian "encoding/binary"
-	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -28,17 +27,9 @@ type onWire struct {
 }
 
 // octets returns the records of octets that the flags select.
-func (a *administered) octets(flags ...string) (list []onWire) {
+func (a *administered) octets(flags ...string) []onWire {
 	a.t.Helper()
-	for line := range strings.Lines(a.admin(0, append([]string{"trace", "--octets", "--json"}, flags...)...)) {
-		var r onWire
-		if err := json.Unmarshal([]byte(line), &r); err == nil {
-			list = append(list, r)
-		} else if !strings.Contains(line, "nothing in the trace matches") {
-			a.t.Errorf("%q: %v", line, err)
-		}
-	}
-	return list
+	return recordsOf[onWire](a, append([]string{"--octets"}, flags...)...)
 }
 
 // The octets of each protocol are kept as they were on the wire, with their true addresses: CSTA-XML, ASN.1 in both roles, SIP of

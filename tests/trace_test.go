@@ -21,10 +21,16 @@ type traced struct {
 }
 
 // trace returns the records that the flags select.
-func (a *administered) trace(flags ...string) (list []traced) {
+func (a *administered) trace(flags ...string) []traced {
+	a.t.Helper()
+	return recordsOf[traced](a, flags...)
+}
+
+// recordsOf returns the records of tr87proxy trace that the flags select.
+func recordsOf[T any](a *administered, flags ...string) (list []T) {
 	a.t.Helper()
 	for line := range strings.Lines(a.admin(0, append([]string{"trace", "--json"}, flags...)...)) {
-		var r traced
+		var r T
 		if err := json.Unmarshal([]byte(line), &r); err == nil {
 			list = append(list, r)
 		} else if !strings.Contains(line, "nothing in the trace matches") {

@@ -84,7 +84,7 @@ const (
 	maxMessage     = 32 << 10 // the default of Limits.Message
 )
 
-// Reader fills in what a message says of itself: Kind, Name, Devices, Calls and Reason.
+// Reader fills in what a message says of itself: Name, Devices, Calls and Reason.
 type Reader func(*Record)
 
 // Trace keeps records. Methods may be called from any goroutine; a nil Trace keeps nothing.

@@ -8,9 +8,9 @@ let tables = 0;
 
 // Table shows rows. props:
 //   label    what the table has, for screen readers
-//   columns  [{key, title, value, cell, end, wide, grow}]: value(row) is what sorts, row[key] by default; cell(row) is what is
-//            shown, value by default; end aligns at the end; wide leaves the column out on a telephone; grow is its share of
-//            the width, 1 by default
+//   columns  [{key, title, value, cell, end, wide, fixed, grow}]: value(row) is what sorts, row[key] by default; cell(row) is what is
+//            shown, value by default; end aligns at the end; wide leaves the column out on a telephone; fixed does not sort;
+//            grow is its share of the width, 1 by default
 //   rows     an array; another array whenever rows differ
 //   id       id(row) tells rows apart; row.id by default
 //   sort     [key, descending] at first
@@ -100,8 +100,10 @@ export class Table extends Component {
 	}
 
 	head(column, sort, total) {
+		const width = {width: 100 * (column.grow ?? 1) / total + '%'};
+		if (column.fixed) return html`<th key=${column.key} scope="col" class=${classOf(column)} style=${width}>${column.title}</th>`;
 		const order = sort[0] !== column.key ? 'none' : sort[1] ? 'descending' : 'ascending';
-		return html`<th key=${column.key} scope="col" class=${classOf(column)} aria-sort=${order} style=${{width: 100 * (column.grow ?? 1) / total + '%'}}>
+		return html`<th key=${column.key} scope="col" class=${classOf(column)} aria-sort=${order} style=${width}>
 			<button type="button" class="plain" onClick=${() => this.sortBy(column.key)}>${column.title}<span aria-hidden="true">${{ascending: ' ▲', descending: ' ▼', none: ''}[order]}</span></button>
 		</th>`;
 	}

@@ -79,7 +79,7 @@ func (c *client) lapsed() error {
 	if err := c.over(); err != nil {
 		return err
 	}
-	return c.who.identified.Lapsed()
+	return c.who.lapsed()
 }
 
 // left returns the problem of a request whose session the core has closed, or nil if it is open.
@@ -196,7 +196,7 @@ func (c *client) done(segments chan *uacsta.Message) {
 func (s *Server) open(who caller, peer string, place func() proxy.Place, event func(*uacsta.Message), closed func(error)) (*client, error) {
 	c := &client{who: who, events: event, closed: closed, gone: make(chan struct{}), waiting: map[string]chan *uacsta.Message{}}
 	session, err := s.proxy.Open(proxy.Opening{
-		Identity: who.identified.Identity, Reach: who.reach, Peer: name + ":" + peer, Front: name, Addr: who.addr, Names: who.names,
+		Identity: who.identified.Identity, Reach: who.reach, Peer: who.front() + ":" + peer, Front: who.front(), Addr: who.addr, Names: who.names,
 		Sessions: proxy.SessionsOff, NoLogin: true, Lists: true, Plain: event == nil, Place: place, Valid: who.valid, Until: who.identified.Until,
 	}, c)
 	if err != nil {

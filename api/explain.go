@@ -108,7 +108,7 @@ func (c *client) forbidden(p *Problem, req *uacsta.Message) {
 	if device == "" {
 		return
 	}
-	words := []string{"tr87proxy policy explain --front", name, "--as", shell(c.session.Identity().Name)}
+	words := []string{"tr87proxy policy explain --front", c.who.front(), "--as", shell(c.session.Identity().Name)}
 	if c.who.reach == proxy.ReachObserve {
 		words = append(words, "--scope observe")
 	}

@@ -1,9 +1,7 @@
 package api
 
 import (
-	"fmt"
 	"net/url"
-	"strings"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
@@ -16,7 +14,7 @@ type Identification struct {
 	// Origins are those of pages that may use the interface from a browser, beside the proxy's own.
 	Origins kind.Origins `yaml:"origins"`
 	// Hosts are the names by which clients without credentials reach the proxy without TLS.
-	Hosts []string `yaml:"hosts"`
+	Hosts kind.Hosts `yaml:"hosts"`
 }
 
 // OpenID is the key openid: whose tokens count, and what they say.
@@ -32,11 +30,7 @@ type OpenID struct {
 func (id *Identification) Check(s *config.Section) {
 	id.OpenID.check(s)
 	id.Origins.Check("origins", s)
-	for i, host := range id.Hosts {
-		if u, err := url.Parse("//" + host); err != nil || u.Host != host || u.Port() != "" || strings.ContainsAny(host, "*:[]") || host == "" {
-			s.Fault(fmt.Sprintf("hosts[%d]", i), "must be a name without port; write for example pbx.contoso.com")
-		}
-	}
+	id.Hosts.Check("hosts", s)
 }
 
 func (o *OpenID) check(s *config.Section) {
@@ -52,18 +46,4 @@ func (o *OpenID) check(s *config.Section) {
 	if o.Claim == "" {
 		s.Fault("openid.claim", "must be the claim with the name that rules and grants know; write for example preferred_username, email or sub")
 	}
-}
-
-func (id *Identification) hosts() []string {
-	list := make([]string, len(id.Hosts))
-	for i, host := range id.Hosts {
-		list[i] = strings.ToLower(host)
-	}
-	return list
-}
-
-// local reports whether a request to this host cannot be one of a foreign page that has a name of its own for the proxy's
-// address.
-func (a *authenticator) local(host string) bool {
-	return kind.LocalHost(host) || kind.ListedHost(host, a.hosts)
 }

@@ -20,26 +20,47 @@ type caller struct {
 	reach      proxy.Reach
 	key        [32]byte // the same for requests with the same credentials from the same address; does not reveal them
 	addr       netip.Addr
-	names      []string // in its verified certificate
-	token      string   // the ID of its token; "": it has none of the file
+	names      []string      // in its verified certificate
+	token      string        // the ID of its token; "": it has none of the file
+	visitor    *kind.Visitor // another front has identified it; nil: this one has
 }
 
 // valid reports whether identify would still return the same caller.
-func (c caller) valid() bool { return c.identified.Valid() }
+func (c caller) valid() bool {
+	return c.identified.Valid() && (c.visitor == nil || c.visitor.Valid())
+}
+
+// lapsed returns why identify would not return the same caller any more; nil: it would.
+func (c caller) lapsed() error {
+	if c.visitor != nil && !c.visitor.Valid() {
+		return errLeft
+	}
+	return c.identified.Lapsed()
+}
+
+var errLeft = errors.New("the client has logged out, or may not log in any more")
+
+// front returns the front by which the client comes.
+func (c caller) front() string {
+	if c.visitor != nil {
+		return c.visitor.Front
+	}
+	return name
+}
 
 // authenticator says who the clients of requests are.
 type authenticator struct {
 	env       *kind.FrontEnv
 	callers   *kind.Callers
 	openID    *openid.Provider // nil: none
-	hosts     []string         // names of the proxy, in small letters
+	hosts     kind.Hosts       // names of the proxy
 	kinds     []string         // kinds of certificate names that count
 	passwords bool             // there are accounts
 }
 
 // newAuthenticator returns what says who the clients of a front are. Its error is a [*kind.KeyError].
 func newAuthenticator(front string, id *Identification, env *kind.FrontEnv) (*authenticator, error) {
-	a := &authenticator{env: env, callers: kind.NewCallers(env, front, front), hosts: id.hosts()}
+	a := &authenticator{env: env, callers: kind.NewCallers(env, front, front), hosts: id.Hosts}
 	if env.Config != nil {
 		a.passwords, a.kinds = env.Config.Sessions.Accounts != "", env.Config.Names
 	}
@@ -75,6 +96,9 @@ func (a *authenticator) identify(r *http.Request) (caller, error) {
 }
 
 func (a *authenticator) caller(r *http.Request) (caller, *refusal) {
+	if v := visitorOf(r.Context()); v != nil {
+		return caller{identified: v.Identified, key: v.Key, addr: v.Addr, token: v.Token, visitor: v}, nil
+	}
 	c := caller{}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if c.addr = peer.Addr().Unmap(); err != nil || !a.env.Admits(c.addr) {
@@ -97,7 +121,7 @@ func (a *authenticator) caller(r *http.Request) (caller, *refusal) {
 	case given.login != nil:
 		proof.Login = &proxy.Login{User: given.login.user, Password: given.login.password}
 		c.key = a.callers.Key(c.addr, c.names, "login", given.login.user, given.login.password)
-	case r.TLS == nil && !a.local(r.Host):
+	case r.TLS == nil && !a.hosts.Local(r.Host):
 		return caller{}, refuse(http.StatusForbidden, "a request without credentials names the proxy by its address, as localhost, or by a name in api.hosts; otherwise any page in a browser could come by a name of its own (DNS rebinding)")
 	default:
 		c.key = a.callers.Key(c.addr, c.names, "peer")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
@@ -85,6 +86,11 @@ func build(f *Settings, env *kind.FrontEnv) (kind.Front, error) {
 // Serve implements kind.Front.
 func (f *front) Serve(ctx context.Context, l *config.Listener, ready func(string)) error {
 	return kind.ServeHTTP(ctx, l, f.server.log, 5*time.Second, f.server.settings.Bounds, ready, f.server)
+}
+
+// ServeVisitor serves a request of a client that another front has identified.
+func (f *front) ServeVisitor(w http.ResponseWriter, r *http.Request, v *kind.Visitor) {
+	f.server.ServeVisitor(w, r, v)
 }
 
 // Start implements kind.Starter.

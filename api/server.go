@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -31,6 +32,7 @@ type Server struct {
 	outbounds []*outbound
 	mux       *http.ServeMux
 	handler   http.Handler
+	visitors  http.Handler // for clients that other fronts have identified
 	api       huma.API
 }
 
@@ -52,7 +54,9 @@ func NewServer(settings *Settings, env *kind.FrontEnv) (*Server, error) {
 	s.soap = s.newSOAP()
 	s.documents = s.newDocuments(env)
 	s.describe()
-	s.handler = s.cors.wrap(s.surviving(s.withSOAP(s.identified(s.once(s.mux)))))
+	clients := s.identified(s.once(s.mux))
+	s.handler = s.cors.wrap(s.surviving(s.withSOAP(clients)))
+	s.visitors = s.surviving(clients)
 	return s, nil
 }
 
@@ -73,6 +77,20 @@ func (s *Server) Start() (err error) {
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// ServeVisitor serves a request of a client that another front has identified. That front decides about pages in browsers, and
+// has no paths of /soap.
+func (s *Server) ServeVisitor(w http.ResponseWriter, r *http.Request, v *kind.Visitor) {
+	s.visitors.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), visitorKey{}, v)))
+}
+
+type visitorKey struct{}
+
+// visitorOf returns the visitor whose request it is; nil if it is none's.
+func visitorOf(ctx context.Context) *kind.Visitor {
+	v, _ := ctx.Value(visitorKey{}).(*kind.Visitor)
+	return v
+}
 
 // Close closes all sessions.
 func (s *Server) Close() {

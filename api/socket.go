@@ -118,8 +118,16 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, who caller) {
 		k.finish(nil)
 		return
 	}
-	k.stay = context.AfterFunc(kind.Serving(r.Context()), func() { k.close(statusGoingAway, "the proxy is closing this listener") })
+	k.stay = context.AfterFunc(kind.Serving(r.Context()), func() { k.close(statusGoingAway, parting(context.Cause(kind.Serving(r.Context())))) })
 	k.serve(conn)
+}
+
+// parting says why a WebSocket closes whose listener, or login at another front, has ended.
+func parting(cause error) string {
+	if errors.Is(cause, kind.ErrStopped) || errors.Is(cause, context.Canceled) {
+		return "the proxy is closing this listener"
+	}
+	return cause.Error()
 }
 
 // serve has a connection served, on goroutines of its own.

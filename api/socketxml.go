@@ -36,7 +36,7 @@ func (s *Server) upgradeXML(w http.ResponseWriter, r *http.Request, who caller) 
 		return // Accept has responded
 	}
 	opening := proxy.Opening{
-		Identity: who.identified.Identity, Reach: who.reach, Peer: name + ":" + r.RemoteAddr, Front: name, Addr: who.addr, Names: who.names,
+		Identity: who.identified.Identity, Reach: who.reach, Peer: who.front() + ":" + r.RemoteAddr, Front: who.front(), Addr: who.addr, Names: who.names,
 		Sessions: proxy.SessionsOff, NoLogin: true, Valid: who.valid, Until: who.identified.Until,
 	}
 	listener := kind.Serving(r.Context())

@@ -38,19 +38,22 @@ type Grant struct {
 	// Dial lists the destinations that calls may be sent to, as patterns. Empty means every device of
 	// the switch and nothing outside.
 	Dial []string
+	// Administer is the right to administer the proxy.
+	Administer bool
 }
 
 // Policy is the whole decision table. The zero value denies everything.
 type Policy struct {
-	Demo         bool // allow everything; the configuration permits this on loopback only
-	Trusted      []Peer
-	Allow, Deny  []netip.Prefix      // addresses that may connect; without Allow all may
-	Rules        []Rule              // the first that applies decides
-	Groups       map[string][]string // members: identities, with wildcards
-	DeviceGroups map[string][]string
-	Destinations map[string][]string            // the classes of class:NAME: patterns of numbers
-	Lines        func(identity string) []string // returns the devices of "own"; nil: none
-	Internal     func(number string) bool       // reports whether a number is a device of the switch; nil: none is
+	Demo           bool // allow everything; the configuration permits this on loopback only
+	Trusted        []Peer
+	Allow, Deny    []netip.Prefix      // addresses that may connect; without Allow all may
+	Rules          []Rule              // the first that applies decides
+	Groups         map[string][]string // members: identities, with wildcards
+	DeviceGroups   map[string][]string
+	Destinations   map[string][]string            // the classes of class:NAME: patterns of numbers
+	Lines          func(identity string) []string // returns the devices of "own"; nil: none
+	Administrators []string                       // identities that may administer the proxy, with wildcards
+	Internal       func(number string) bool       // reports whether a number is a device of the switch; nil: none is
 }
 
 // Peer is a front end whose From headers are trusted. Exactly one field is set.
@@ -97,9 +100,14 @@ type Decision struct {
 	Destination string // the refused destination, if that is the reason
 }
 
-// Known reports whether any rule applies to the identity.
+// Administers reports whether an identity may administer the proxy.
+func (p *Policy) Administers(who Identity) bool {
+	return who.Name != "" && (p.Demo || slices.ContainsFunc(p.Administrators, func(pattern string) bool { return match(pattern, who.Name) }))
+}
+
+// Known reports whether any rule applies to the identity, or it may administer the proxy.
 func (p *Policy) Known(who Identity) bool {
-	return p.Demo || who.Name != "" && slices.ContainsFunc(p.Rules, func(r Rule) bool { return !r.Deny && p.isWho(r.Who, who.Name) })
+	return p.Demo || p.Administers(who) || who.Name != "" && slices.ContainsFunc(p.Rules, func(r Rule) bool { return !r.Deny && p.isWho(r.Who, who.Name) })
 }
 
 // match matches with * and ?; the configuration's check has validated the pattern.

@@ -237,9 +237,12 @@ func FromGrants(internal func(number string) bool, grants ...Grant) *Policy {
 	return p
 }
 
-// AddGrants appends the rules that the grants stand for.
+// AddGrants appends the rules and administrators that the grants stand for.
 func (p *Policy) AddGrants(grants []Grant) {
 	for _, g := range grants {
 		p.Rules = append(p.Rules, g.rules()...)
+		if g.Administer {
+			p.Administrators = append(p.Administrators, g.Who)
+		}
 	}
 }

@@ -132,6 +132,9 @@ func lapse(how string, until time.Time) error {
 // Named returns ErrUnnamed if no rule and no grant names the identity.
 func (k Identified) Named() error { return k.proxy.named(k.Identity) }
 
+// Administers reports whether the identity may administer the proxy now.
+func (k Identified) Administers() bool { return k.proxy.policy().Administers(k.Identity) }
+
 // named returns an error if no rule and no grant names an identity.
 func (p *Proxy) named(who policy.Identity) error {
 	if !p.policy().Known(who) {

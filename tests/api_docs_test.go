@@ -125,7 +125,7 @@ func TestReceiverInDocuments(t *testing.T) {
 		return conn.Close() == nil
 	})
 	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	demo := start(t, program(t), "demo", "--port", strconv.Itoa(freePort(t)), "--api", address, "--webhook", fmt.Sprintf("http://127.0.0.1:%d/", port))
+	demo := start(t, program(t), "demo", "--console", "", "--port", strconv.Itoa(freePort(t)), "--api", address, "--webhook", fmt.Sprintf("http://127.0.0.1:%d/", port))
 	waitFor(t, "the demonstration", func() bool { return strings.Contains(demo.out.String(), "Or use HTTP") })
 	i := &interfaced{running: &running{process: demo}, address: address, rest: &http.Client{Timeout: patience}}
 	i.watch("101")
@@ -143,7 +143,7 @@ func TestDemoWithoutReceiver(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "demo.sock")
 	at := fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
-	demo := start(t, program(t), "demo", "--port", strconv.Itoa(freePort(t)), "--api", fmt.Sprintf("127.0.0.1:%d", freePort(t)), "--webhook", at+"/", "--socket", socket)
+	demo := start(t, program(t), "demo", "--console", "", "--port", strconv.Itoa(freePort(t)), "--api", fmt.Sprintf("127.0.0.1:%d", freePort(t)), "--webhook", at+"/", "--socket", socket)
 	waitFor(t, "the warning", func() bool {
 		return strings.Contains(demo.out.String(), `level=WARN msg="could not deliver to webhook: trying again" hook=demo`)
 	})

@@ -46,7 +46,7 @@ func TestDemo(t *testing.T) {
 func TestDemoStaysUp(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
-	p := start(t, program(t), "demo", "--api", "127.0.0.1:0", "--port", fmt.Sprint(port))
+	p := start(t, program(t), "demo", "--console", "127.0.0.1:0", "--api", "127.0.0.1:0", "--port", fmt.Sprint(port))
 	waitFor(t, "the end of the call", func() bool { return strings.Contains(p.out.String(), "Press Ctrl-C") })
 	server := fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=udp", port)
 	if out, status := command(t, "call", "100", "101", server); status != 0 || !strings.Contains(out, "MakeCallResponse") {

@@ -26,7 +26,7 @@ func simulator(t *testing.T, kind string, ports int, more ...string) (p *process
 		at = append(at, freePort(t))
 		addresses = append(addresses, fmt.Sprintf("127.0.0.1:%d", at[len(at)-1]))
 	}
-	p = start(t, program(t), append([]string{"simulate", kind, "--verbose", "--api", "", "--listen", strings.Join(addresses, ",")}, more...)...)
+	p = start(t, program(t), append([]string{"simulate", kind, "--verbose", "--api", "", "--console", "", "--listen", strings.Join(addresses, ",")}, more...)...)
 	waitFor(t, "the simulator", func() bool { return strings.Contains(p.out.String(), "Press Ctrl-C") })
 	return p, at
 }
@@ -478,7 +478,7 @@ func TestCardsKilled(t *testing.T) {
 	for _, port := range at {
 		addresses = append(addresses, fmt.Sprintf("127.0.0.1:%d", port))
 	}
-	start(t, program(t), "simulate", "ctserver", "--api", "", "--listen", strings.Join(addresses, ","))
+	start(t, program(t), "simulate", "ctserver", "--api", "", "--console", "", "--listen", strings.Join(addresses, ","))
 	front.linked("cards")
 	c.dialUp("201", "101", "202")
 	front.stop()

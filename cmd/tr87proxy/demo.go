@@ -28,7 +28,8 @@ func demoCommand() *cobra.Command {
 		Use: "demo", Short: "Watch a TR/87 client control phones on the built-in switch", GroupID: "server", Args: exactly(0),
 		Long: `demo runs the proxy on loopback with the virtual phones 100, 101 and 102 of the built-in
 switch. A TR/87 client connects over real SIP, places a call, holds, retrieves, consults,
-transfers and clears it. Then demo waits for your own client, and serves HTTP (docs/api.md).
+transfers and clears it. Then demo waits for your own client, and serves HTTP (docs/api.md)
+and a console for browsers (docs/console.md).
 With --once it exits after
 the call, with status 0 only if every step followed the call model.
 
@@ -41,18 +42,19 @@ and "webhooks" with the same flag show how it is doing.`,
 		Example: `  tr87proxy demo
   tr87proxy demo --once
   tr87proxy demo --phones
-  tr87proxy demo --port 15062 --api 127.0.0.1:18880    if 5062 and 8880 are taken
+  tr87proxy demo --port 15062 --api 127.0.0.1:18880 --console 127.0.0.1:18870
   tr87proxy demo --webhook http://127.0.0.1:9000/ --socket demo.sock`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if port == 0 && !once {
 				port = 5062
 			}
 			if once {
-				api.address = ""
+				api.address, api.console.address = "", ""
 			}
 			if err := api.check(); err != nil {
 				return err
 			}
+			defer api.console.close()
 			if api.webhook != "" {
 				api.log = cmd.ErrOrStderr()
 			}
@@ -66,6 +68,7 @@ and "webhooks" with the same flag show how it is doing.`,
 	cmd.Flags().BoolVar(&phones, "phones", false, "serve two real SIP telephones")
 	cmd.Flags().IntVar(&phonePort, "phone-port", 5060, "port on 127.0.0.1 at which telephones register")
 	cmd.Flags().StringVar(&api.address, "api", apiAddress, apiUsage)
+	cmd.Flags().StringVar(&api.console.address, "console", consoleAddress, consoleUsage)
 	cmd.Flags().StringVar(&api.webhook, "webhook", "", "URL to which all events are POSTed (docs/api.md)")
 	cmd.Flags().StringVar(&api.socket, "socket", "", "admin socket, a file")
 	_ = cmd.MarkFlagFilename("socket")
@@ -83,7 +86,8 @@ const (
 type demoAPI struct {
 	address, webhook, socket string
 
-	log io.Writer // of warnings; nil: none
+	console demoConsole
+	log     io.Writer // of warnings; nil: none
 }
 
 // hooks returns the webhook, which may have a private address: who runs the demonstration has named it.
@@ -103,10 +107,11 @@ func (d *demoAPI) check() (err error) {
 }
 
 // serve has a configuration serve the interface.
-func (d *demoAPI) serve(cfg *config.Config) {
+func (d *demoAPI) serve(cfg *config.Config) error {
 	cfg.Log.Level, cfg.Admin.Socket = "warn", d.socket
 	serveAPI(cfg, d.address)
 	cfg.Front("api").(*api.Settings).Webhooks = d.hooks()
+	return d.console.serve(cfg)
 }
 
 // serveAPI has a configuration serve HTTP at an address; "" is nowhere.
@@ -122,7 +127,9 @@ func demo(ctx context.Context, out io.Writer, port int, web *demoAPI, once bool)
 	cfg.Operations.Address = ""
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	cfg.Front("sip").(*tr87.FrontSettings).Listen = []config.Listener{{Transport: "tcp", Address: address}, {Transport: "udp", Address: address}}
-	web.serve(cfg)
+	if err := web.serve(cfg); err != nil {
+		return err
+	}
 	cfg.Numbers.Main = "+14255550"
 	cfg.Switch.Extensions = []config.Extension{{Number: "100", Name: "Your line", Outside: []string{"0"}}, {Number: "101", Name: "Alice"}, {Number: "102", Name: "Bob"}}
 	members := []string{"100", "101", "102"}
@@ -134,7 +141,7 @@ func demo(ctx context.Context, out io.Writer, port int, web *demoAPI, once bool)
 	cfg.Switch.Trunks = []config.Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: []config.Inward{{Number: "5550100", To: "100"}}, Answer: 3 * time.Second}}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	served, stopped, err := runDemo(ctx, cfg, web.log, "is another proxy running? try --port 15062 --api 127.0.0.1:18880")
+	served, stopped, err := runDemo(ctx, cfg, web.log, "is another proxy running? try --port 15062 --api 127.0.0.1:18880 --console 127.0.0.1:18870")
 	if err != nil {
 		return err
 	}
@@ -155,7 +162,7 @@ Or use this program in another terminal:
   tr87proxy call 100 101    --server "sip:tr87proxy@%[1]s;transport=tcp"
   tr87proxy answer 101      --server "sip:tr87proxy@%[1]s;transport=tcp"
 %[2]sPress Ctrl-C to stop.
-`, address, hintOfAPI(served["api/tcp"]))
+`, address, hintOfAPI(served["api/tcp"])+web.console.hint(served["console/tcp"]))
 	return <-stopped
 }
 
@@ -163,7 +170,7 @@ Or use this program in another terminal:
 // can be nil. hint says what to do if it cannot.
 func runDemo(ctx context.Context, cfg *config.Config, log io.Writer, hint string) (served map[string]string, stopped <-chan error, err error) {
 	addresses := make(chan [2]string, 8)
-	n, err := daemon.New(cfg, daemon.Options{Log: log, Listening: func(transport, address string) { addresses <- [2]string{transport, address} }})
+	n, err := daemon.New(cfg, daemon.Options{Version: version(), Log: log, Listening: func(transport, address string) { addresses <- [2]string{transport, address} }})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -29,11 +29,13 @@ func demoPhones(ctx context.Context, out io.Writer, port, phones int, web *demoA
 		{Number: "101", Name: "Bob", SIP: &config.Telephone{Password: demoPassword}},
 		{Number: "102", Name: "Virtual", Answer: 3 * time.Second},
 	}
-	web.serve(cfg)
+	if err := web.serve(cfg); err != nil {
+		return err
+	}
 	cfg.Telephones.Listen = []config.Listener{{Transport: "udp", Address: register}, {Transport: "tcp", Address: register}}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	served, stopped, err := runDemo(ctx, cfg, web.log, "is another proxy, or a telephone, on this port? try --port 15062 --phone-port 15060 --api 127.0.0.1:18880")
+	served, stopped, err := runDemo(ctx, cfg, web.log, "is another proxy, or a telephone, on this port? try --port 15062 --phone-port 15060 --api 127.0.0.1:18880 --console 127.0.0.1:18870")
 	if err != nil {
 		return err
 	}
@@ -61,8 +63,9 @@ Both telephones are yours now: call by hand, or control them from another termin
   tr87proxy call 100 101    --server "sip:tr87proxy@%[1]s;transport=tcp"
   tr87proxy hold 100        --server "sip:tr87proxy@%[1]s;transport=tcp"
   tr87proxy dnd 101 on      --server "sip:tr87proxy@%[1]s;transport=tcp"
-102 is a virtual telephone that answers by itself. Press Ctrl-C to stop.
-`, address)
+102 is a virtual telephone that answers by itself.
+%[2]sPress Ctrl-C to stop.
+`, address, web.console.hint(served["console/tcp"]))
 	return <-stopped
 }
 

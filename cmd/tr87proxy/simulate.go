@@ -102,6 +102,7 @@ func (s simulation) command() *cobra.Command {
 	var listen []string
 	var allow []string
 	var sounds, http string
+	var console demoConsole
 	var busy, verbose bool
 	cmd := &cobra.Command{
 		Use: s.name, Short: s.what, Args: exactly(0),
@@ -120,12 +121,14 @@ func (s simulation) command() *cobra.Command {
 			if verbose {
 				log = cmd.ErrOrStderr()
 			}
-			return s.run(cmd.Context(), out, log, addresses, allow, sounds, http, busy)
+			defer console.close()
+			return s.run(cmd.Context(), out, log, addresses, allow, sounds, http, &console, busy)
 		},
 	}
 	cmd.Flags().StringSliceVar(&listen, "listen", nil, "listen here: one address for all ports, or one with port for each (default "+strings.Join(s.addresses, ",")+")")
 	cmd.Flags().StringSliceVar(&allow, "allow", []string{"127.0.0.0/8", "::1"}, "addresses and networks that may connect")
 	cmd.Flags().StringVar(&http, "api", apiAddress, apiUsage)
+	cmd.Flags().StringVar(&console.address, "console", consoleAddress, consoleUsage)
 	cmd.Flags().BoolVar(&busy, "traffic", false, "let the phones call one another all the time")
 	cmd.Flags().BoolVar(&verbose, "verbose", false, "write the log to standard error")
 	if s.card {
@@ -169,7 +172,7 @@ func simulated() []string {
 }
 
 // run runs a simulated switch until ctx ends.
-func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allow []string, sounds, http string, busy bool) error {
+func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allow []string, sounds, http string, console *demoConsole, busy bool) error {
 	folder, err := os.MkdirTemp("", "tr87proxy-simulate")
 	if err != nil {
 		return err
@@ -198,6 +201,9 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 	if err := s.configure(cfg, addresses, folder); err != nil {
 		return err
 	}
+	if err := console.serve(cfg); err != nil {
+		return err
+	}
 	served := make(chan string, 8)
 	n, err := daemon.New(cfg, daemon.Options{Version: version(), Log: log, Listening: func(transport, address string) { served <- transport + " " + address }})
 	if err != nil {
@@ -224,8 +230,11 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 		case at := <-served:
 			fmt.Fprintln(out, "  listening at", at)
 		case err := <-stopped:
-			return fmt.Errorf("%w (is a port taken? try --listen and --api)", err)
+			return fmt.Errorf("%w (is a port taken? try --listen, --api and --console)", err)
 		}
+	}
+	if console.address != "" {
+		fmt.Fprintf(out, "  console: name %s, password %s\n", consoleName, console.password)
 	}
 	fmt.Fprintf(out, "  %s\n  phones 100 to 109; numbers that begin with 0 lead outside\nStarted! Press Ctrl-C to stop.\n", s.hint) // programs for ctserver wait for Started!
 	if busy {

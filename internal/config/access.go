@@ -77,8 +77,9 @@ type Rule struct {
 
 // Grant is an entry of grants.
 type Grant struct {
-	Who     string   `yaml:"who"`
-	Observe []string `yaml:"observe"`
-	Control []string `yaml:"control"`
-	Dial    []string `yaml:"dial"`
+	Who        string   `yaml:"who"`
+	Observe    []string `yaml:"observe"`
+	Control    []string `yaml:"control"`
+	Dial       []string `yaml:"dial"`
+	Administer bool     `yaml:"administer"`
 }

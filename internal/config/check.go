@@ -174,6 +174,9 @@ func (c *Config) checkAccess(d *document) {
 		if !policy.ValidPattern(g.Who) {
 			d.fault(key+".who", "must name an identity such as sip:alice@contoso.com, a digest user, or a pattern with * in it")
 		}
+		if g.Administer && strings.Trim(g.Who, "*?") == "" {
+			d.fault(key+".administer", "would let everybody administer the proxy; write the identity under who")
+		}
 		if len(g.Dial) > 0 && len(g.Control) == 0 {
 			d.fault(key+".dial", "limits where devices in control may call, but this grant has no control; write control beside it")
 		}

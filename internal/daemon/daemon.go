@@ -341,7 +341,7 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 		if err != nil {
 			return fmt.Errorf("admin.socket: %w", err)
 		}
-		serve((&operations.Admin{Status: n.status, Server: n.server, Reload: n.reload, Locks: func() any { return n.locks() }, Unlock: n.unlock, Webhooks: func() any { return n.webhooks() }, Webhook: n.webhook, Trace: n.trace, Octets: n.octets}).Run, l)
+		serve(n.admin().Run, l)
 	}
 	if n.file != "" {
 		hangUps := make(chan os.Signal, 1)

@@ -25,8 +25,9 @@ func (n *Node) frontEnv(cfg *config.Config, name string) *kind.FrontEnv {
 	return env
 }
 
-// startFronts starts the fronts that open more than listeners.
+// startFronts attaches the console to what it shows, and starts the fronts that open more than listeners.
 func (n *Node) startFronts() error {
+	n.attach()
 	for i, f := range n.fronts {
 		if s, ok := f.(kind.Starter); ok {
 			if err := s.Start(); err != nil {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"github.com/tr87proxy/tr87proxy/api"
+	"github.com/tr87proxy/tr87proxy/console"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/interop/lync"
@@ -19,7 +20,7 @@ import (
 var linkKinds = []kind.Link{xmllink.Kind, asn1link.Kind, freeswitch.LinkKind, cardlink.Kind, desk.LinkKind}
 
 // frontKinds lists the kinds of fronts. The log names listeners of the first by their transport alone.
-var frontKinds = []kind.FrontKind{tr87.FrontKind(lync.Dialect{}), xmlfront.Kind, asn1front.Kind, api.Kind}
+var frontKinds = []kind.FrontKind{tr87.FrontKind(lync.Dialect{}), xmlfront.Kind, asn1front.Kind, api.Kind, console.Kind}
 
 // Kinds returns the kinds that a configuration can name.
 func Kinds() config.Kinds {

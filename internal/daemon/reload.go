@@ -74,6 +74,9 @@ func (h *history) counts() operations.Reloads {
 func (n *Node) reload(dryRun bool) (any, error) {
 	n.reloading.Lock()
 	defer n.reloading.Unlock()
+	if n.file == "" {
+		return nil, errNoFile
+	}
 	var p *plan
 	cfg, err := Load(n.file)
 	if err == nil {
@@ -103,6 +106,8 @@ func (n *Node) reload(dryRun bool) (any, error) {
 	}
 	return &p.report, nil
 }
+
+var errNoFile = errors.New("this proxy has no configuration file, so there is nothing to reload")
 
 // logFaults logs why a reload failed, with a line for each fault of the file.
 func (n *Node) logFaults(err error) {

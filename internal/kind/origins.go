@@ -47,6 +47,25 @@ func LocalHost(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
+// Hosts are names of the proxy.
+type Hosts []string
+
+// Check reports entries that are no names.
+func (h Hosts) Check(key string, s *config.Section) {
+	for i, host := range h {
+		if u, err := url.Parse("//" + host); err != nil || u.Host != host || u.Port() != "" || strings.ContainsAny(host, "*:[]") || host == "" {
+			s.Fault(fmt.Sprintf("%s[%d]", key, i), "must be a name without port; write for example pbx.contoso.com")
+		}
+	}
+}
+
+// Local reports whether a request to a host cannot be one of a foreign page that has a name of its own for the proxy's address:
+// the host is an address, localhost or one of the names.
+func (h Hosts) Local(host string) bool {
+	name := hostName(host)
+	return LocalHost(host) || slices.ContainsFunc(h, func(own string) bool { return strings.EqualFold(own, name) })
+}
+
 // hostName returns the host of a request in small letters, without port and brackets.
 func hostName(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
@@ -54,9 +73,6 @@ func hostName(host string) string {
 	}
 	return strings.ToLower(strings.Trim(host, "[]"))
 }
-
-// ListedHost reports whether the host of a request is one of a list of names in small letters.
-func ListedHost(host string, names []string) bool { return slices.Contains(names, hostName(host)) }
 
 // own returns the origin of the proxy's own pages, as the client of a request sees them.
 func own(r *http.Request) string {

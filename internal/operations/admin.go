@@ -16,8 +16,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/trace"
 )
 
-// Admin serves the admin socket, a local socket for every user who may write to its file. The functions
-// carry out the requests.
+// Admin serves requests of administrators, who come by the admin socket, a local socket for every user who may write to its file,
+// or by a front that has let them in. The functions carry out the requests.
 type Admin struct {
 	Status func(sessions, devices bool) any               // for GET /status
 	Server func(name string, start bool) error            // for POST /servers/NAME/start and stop
@@ -61,7 +61,11 @@ func ListenAdmin(ctx context.Context, path string, mode os.FileMode) (net.Listen
 }
 
 // Run serves a listener until ctx ends.
-func (a *Admin) Run(ctx context.Context, l net.Listener) error {
+func (a *Admin) Run(ctx context.Context, l net.Listener) error { return run(ctx, l, a.Handler()) }
+
+// Handler returns what serves the requests of administrators, whoever has let them in. A failure is the status 409, or another of
+// HTTP, with {"error": TEXT}.
+func (a *Admin) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, a.Status(r.URL.Query().Has("sessions"), r.URL.Query().Has("devices")), nil)
@@ -89,7 +93,7 @@ func (a *Admin) Run(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("GET /trace", func(w http.ResponseWriter, r *http.Request) { serveTrace(w, r, a.Trace, ErrNoTrace) })
 	mux.HandleFunc("GET /octets", func(w http.ResponseWriter, r *http.Request) { serveTrace(w, r, a.Octets, ErrNoOctets) })
 	mux.HandleFunc("POST /webhooks/{do}", func(w http.ResponseWriter, r *http.Request) { a.webhook(w, r, r.PathValue("do")) })
-	return run(ctx, l, mux)
+	return mux
 }
 
 func (a *Admin) webhook(w http.ResponseWriter, r *http.Request, do string) {

@@ -269,6 +269,19 @@ func (c *calls) shown(link string) string {
 	return c.of(link).shown
 }
 
+// other returns the callID of the link for one that clients see, or the reverse; "" if the call is not known.
+func (c *calls) other(callID string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.byShown[callID]; k != nil {
+		return k.link
+	}
+	if k := c.byLink[callID]; k != nil {
+		return k.shown
+	}
+	return ""
+}
+
 // has reports whether clients know a callID of the link.
 func (c *calls) has(shown string) bool {
 	c.mu.Lock()

@@ -103,6 +103,9 @@ func TestCallsAreKnown(t *testing.T) {
 	if c.toLink(uacsta.Encode(uacsta.HoldCall{CallToBeHeld: uacsta.Conn("A", "100")}, uacsta.Edition3)) {
 		t.Error("the link's own callID is one of the client's")
 	}
+	if c.other(shown) != "A" || c.other("A") != shown || c.other("unknown") != "" {
+		t.Errorf("the other callIDs are %q of %s, and %q of A", c.other(shown), shown, c.other("A"))
+	}
 	if !c.has(shown) || c.has("A") {
 		t.Error("clients know the link's callID, or not their own")
 	}

@@ -39,6 +39,9 @@ func TestSharedMonitor(t *testing.T) {
 		if slices.Contains(refs, "") || refs[0] == refs[1] || f.count("MonitorStart") != 1 {
 			t.Fatalf("references %v, %d monitors at the link", refs, f.count("MonitorStart"))
 		}
+		if d := p.DeviceList()[0]; d.Clients != 3 || len(d.Identities) != 1 || d.Identities[0] != first.Identity().String() {
+			t.Errorf("the monitor is %+v", d)
+		}
 		f.event()
 		synctest.Wait()
 		if got := one.take(); len(got) != 2 || got[0].CrossRef() != refs[0] || got[1].CrossRef() != refs[1] {

@@ -155,6 +155,7 @@ func New(cfg Config) *Proxy {
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.rules.Store(&rules{policy: cfg.Policy, numbers: cfg.Numbers, secrets: cfg.Secrets, modes: cfg.Modes})
 	p.bounds.Store(&cfg.Limits)
+	cfg.Trace.Aliases(p.otherCallID)
 	return p
 }
 

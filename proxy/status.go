@@ -86,6 +86,8 @@ type DeviceStatus struct {
 	Link    string `json:"link"`
 	Clients int    `json:"clients"`
 	Active  bool   `json:"active"` // the link has started the monitor
+
+	Identities []string `json:"identities"` // of the clients, each once
 }
 
 // DeviceList returns the monitors, ordered by device.
@@ -98,6 +100,12 @@ func (p *Proxy) DeviceList() []DeviceStatus {
 	for _, m := range monitors {
 		m.mu.Lock()
 		st := DeviceStatus{Device: m.device.String(), Link: m.managed.name, Clients: len(m.clients), Active: m.state == started}
+		st.Identities = make([]string, 0, len(m.clients))
+		for _, cm := range m.clients {
+			if who := cm.session.Identity().String(); !slices.Contains(st.Identities, who) {
+				st.Identities = append(st.Identities, who)
+			}
+		}
 		if call := m.watch.MonitorObject.CallObject; call != nil {
 			st.Call = call.CallID
 		}

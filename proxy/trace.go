@@ -108,6 +108,17 @@ func (t *managedLink) tracedState(name string, reason error) {
 	t.proxy.cfg.Trace.Add(r, false, nil)
 }
 
+// otherCallID returns the callID that the switch has for a call by the one that clients see, or the reverse; "" for a call that
+// is not known.
+func (p *Proxy) otherCallID(call string) string {
+	for _, t := range p.list() {
+		if other := t.calls.other(call); other != "" {
+			return other
+		}
+	}
+	return ""
+}
+
 // buffers are for messages on their way into the trace.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 

@@ -90,6 +90,7 @@ type Reader func(*Record)
 // Trace keeps records. Methods may be called from any goroutine; a nil Trace keeps nothing.
 type Trace struct {
 	read      Reader
+	alias     func(call string) string // see Aliases
 	longest   int // octets that are kept of one message
 	exchanges atomic.Uint64
 
@@ -109,6 +110,14 @@ func New(l Limits, read Reader) *Trace {
 	}
 	few := Limits{Records: l.Records / strangersShare, Octets: l.Octets / strangersShare}
 	return &Trace{read: read, longest: cmp.Or(l.Message, maxMessage), known: newRing(Limits{Records: l.Records - few.Records, Octets: l.Octets - few.Octets}), strangers: newRing(few)}
+}
+
+// Aliases makes a filter by a call also select records that have the call under another callID, which of returns; "": there is
+// none. It must be called before other goroutines use the trace.
+func (t *Trace) Aliases(of func(call string) string) {
+	if t != nil {
+		t.alias = of
+	}
 }
 
 // Exchange returns the number of a new exchange, or 0 if the trace is off.
@@ -174,6 +183,9 @@ func (t *Trace) Read(after uint64, f Filter, most int) Answer {
 			recent[all[i].Exchange] = true
 		}
 	}
+	if f.Call != "" && t.alias != nil {
+		f.alias = t.alias(f.Call)
+	}
 	chosen := map[uint64]bool{}
 	matches := make([]bool, len(all))
 	for i := range all {
@@ -235,11 +247,13 @@ type Filter struct {
 	Peer                                              string // address, with or without port
 	Failures                                          bool   // only what went wrong
 	Oldest                                            bool   // of too many records the first ones, also with number 0
+
+	alias string // another callID of Call
 }
 
 func (f Filter) matches(r *Record) bool {
 	return (f.Device == "" || slices.Contains(r.Devices, f.Device)) &&
-		(f.Call == "" || slices.Contains(r.Calls, f.Call)) &&
+		(f.Call == "" || slices.Contains(r.Calls, f.Call) || f.alias != "" && slices.Contains(r.Calls, f.alias)) &&
 		(f.Session == "" || r.Session == f.Session) &&
 		(f.Identity == "" || r.Identity == f.Identity) &&
 		(f.Link == "" || r.Link == f.Link) &&

@@ -24,6 +24,7 @@ func names(a Answer) []string {
 // A filter selects whole exchanges, in the order in which their records were made.
 func TestExchanges(t *testing.T) {
 	tr := New(Limits{Records: 100, Octets: 1 << 20}, nil)
+	tr.Aliases(func(call string) string { return map[string]string{"1001": "7"}[call] })
 	call, other := tr.Exchange(), tr.Exchange()
 	for _, r := range []Record{
 		{Exchange: call, Name: "MakeCall", Devices: []string{"100", "101"}, Identity: "crm", Lane: Client},
@@ -44,6 +45,8 @@ func TestExchanges(t *testing.T) {
 	}{
 		{Filter{Device: "101"}, whole},
 		{Filter{Call: "7"}, whole},
+		{Filter{Call: "1001"}, whole},
+		{Filter{Call: "1002"}, []string{}},
 		{Filter{Identity: "crm"}, whole},
 		{Filter{Name: "makecall"}, whole},
 		{Filter{Link: "pbx"}, append(slices.Clone(whole), "up")},

@@ -91,6 +91,7 @@ func (a *Admin) Handler() http.Handler {
 	mux.HandleFunc("GET /webhooks", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Webhooks(), nil) })
 	mux.HandleFunc("GET /webhooks/dead", func(w http.ResponseWriter, r *http.Request) { a.webhook(w, r, "dead") })
 	mux.HandleFunc("GET /trace", func(w http.ResponseWriter, r *http.Request) { serveTrace(w, r, a.Trace, ErrNoTrace) })
+	mux.HandleFunc("GET /messages", serveMessages)
 	mux.HandleFunc("GET /octets", func(w http.ResponseWriter, r *http.Request) { serveTrace(w, r, a.Octets, ErrNoOctets) })
 	mux.HandleFunc("POST /webhooks/{do}", func(w http.ResponseWriter, r *http.Request) { a.webhook(w, r, r.PathValue("do")) })
 	return mux

@@ -4,6 +4,7 @@ import {openEvents} from '../events.js';
 
 const page = 200; // devices of one request
 const pause = 250; // milliseconds between two notices to the pages
+const retry = 3000; // milliseconds after a request that failed
 const ended = 300; // calls that are kept after their end
 const recent = 500; // events that are kept
 
@@ -70,7 +71,6 @@ class Book {
 	close() {
 		this.stream?.close();
 		this.stream = null;
-		clearTimeout(this.again);
 		this.turn = null; // ends list
 		this.forget();
 	}
@@ -83,13 +83,12 @@ class Book {
 		}, pause);
 	}
 
-	// list reads all devices, page by page.
+	// list reads all devices, page by page. It goes on where it was after a failure.
 	async list() {
 		const turn = this.turn = {};
-		clearTimeout(this.again);
 		const seen = new Set();
-		try {
-			for (let next; next !== '';) {
+		for (let next; next !== '';) {
+			try {
 				const list = await get('/v1/devices', {limit: page, page: next});
 				if (this.turn !== turn) return;
 				for (const device of list.devices) {
@@ -97,22 +96,21 @@ class Book {
 					this.enter(device);
 				}
 				this.links = list.links;
+				this.failure = '';
 				next = list.next ?? '';
-				this.changed();
+			} catch (err) {
+				if (this.turn !== turn) return;
+				if (err.status !== 429) this.failure = err.message;
+				await new Promise(resolve => setTimeout(resolve, retry));
 			}
-		} catch (err) {
 			if (this.turn !== turn) return;
-			this.failure = err.message;
-			this.again = setTimeout(() => this.list(), 5000);
 			this.changed();
-			return;
 		}
-		for (const [number, device] of this.devices) {
-			if (!seen.has(number) && this.links.some(link => link.name === device.link && link.listed)) this.devices.delete(number);
+		const listed = new Set(this.links.filter(link => link.listed).map(link => link.name));
+		for (const device of [...this.devices.values()]) {
+			if (!seen.has(device.device) && listed.has(device.link)) this.drop(device.device);
 		}
-		this.failure = '';
 		this.listed = true;
-		this.sorted = null;
 		this.changed();
 	}
 

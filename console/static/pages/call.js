@@ -1,5 +1,5 @@
 // A call: its parties over time, its causes, and its ladder.
-import {Component, Live, age, badge, html, notice, time} from '../ui.js';
+import {Component, Live, age, html, notice, time} from '../ui.js';
 import {get} from '../server.js';
 import {book} from './book.js';
 import {CallPicture} from './callpicture.js';
@@ -39,8 +39,8 @@ class Call extends Component {
 		const records = this.follower?.records ?? [], tracks = [...this.steps.tracks.values()];
 		if (this.grouped?.of !== records) this.grouped = {of: records, groups: exchanges(records)};
 		return html`<section class="page">
-			<div class="cards">
-				<div class="card"><h2>${call}</h2>${known ? about(known) : html`<p class="faint">${book.listed ? 'The call is not there any more, or has not been seen since this page was opened.' : 'Loading…'}</p>`}</div>
+			<div class="cards apart">
+				<div class="card"><h2>${call}</h2>${known ? about(known, this.steps.list.at(-1)?.cause) : html`<p class="faint">${book.listed ? 'The call is not there any more, or has not been seen since this page was opened.' : 'Loading…'}</p>`}</div>
 				<div class="card"><h2>Parties now</h2>${known && !known.over ? this.parties(call) : html`<p class="faint">None.</p>`}</div>
 			</div>
 			<div class="card"><h2>Parties over time</h2>
@@ -85,10 +85,10 @@ class Call extends Component {
 	}
 }
 
-const about = known => html`<dl class="facts">
-	<dt>State</dt><dd>${known.over ? badge('info', 'ended ' + time(known.over)) : badge('good', 'since ' + time(known.since) + ', for ' + age(known.since))}</dd>
+const about = (known, cause) => html`<dl class="facts">
+	<dt>State</dt><dd>${known.over ? html`ended at ${time(known.over)}` : html`since ${time(known.since)}, for ${age(known.since)}`}</dd>
 	<dt>Caller</dt><dd>${known.caller ? deviceLink(known.caller, book.nameOf(known.caller)) : 'not known'}</dd>
 	<dt>Called</dt><dd>${known.called ? deviceLink(known.called, book.nameOf(known.called)) : 'not known'}</dd>
 	<dt>Link</dt><dd>${known.link}</dd>
-	<dt>Last cause</dt><dd>${known.cause || 'none'}</dd>
+	<dt>Last cause</dt><dd>${cause || known.cause || 'none'}</dd>
 </dl>`;

@@ -45,9 +45,9 @@ const clipped = text => text.length > 20 ? text.slice(0, 19) + '…' : text;
 
 const anchor = at => at > width - 60 ? 'end' : 'start';
 
-// ticks returns up to five times between two, at equal distances.
+// ticks returns four times from one to another, at equal distances.
 function ticks(begin, end) {
-	return [0, 1, 2, 3, 4].map(i => begin + (end - begin) * i / 4);
+	return [0, 1, 2, 3].map(i => begin + (end - begin) * i / 3);
 }
 
 // sentence says in words what the picture shows.

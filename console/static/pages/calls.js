@@ -7,9 +7,9 @@ export const title = 'Calls';
 
 const lasts = row => ((row.over ? new Date(row.over) : Date.now()) - new Date(row.since)) / 1000;
 
-const named = number => html`<span class="cut">${number} <span class="muted">${book.nameOf(number)}</span></span>`;
+const named = number => html`<span class="cut">${number} <span class="faint">${book.nameOf(number)}</span></span>`;
 
-const parties = row => row.over ? html`<span class="muted">ended ${time(row.over)}</span>`
+const parties = row => row.over ? html`<span class="faint">ended ${time(row.over)}</span>`
 	: html`<span class="cut">${[...row.legs].map(([device, state]) => html`<span key=${device} class="leg">${device} ${stateBadge(state)} </span>`)}</span>`;
 
 const columns = [
@@ -49,7 +49,7 @@ export default class Calls extends Component {
 				<input type="search" class="search" aria-label="Search calls" placeholder="Number, name, call or link" value=${this.state.search}
 					onInput=${event => this.setState({search: event.target.value})} />
 				<label><input type="checkbox" checked=${this.state.past} onChange=${event => this.setState({past: event.target.checked})} /> also ended ones</label>
-				<span class="muted" role="status">${rows.length} of ${book.calls.size}${this.state.past ? ` and ${book.past.length} ended` : ''}</span>
+				<span class="faint" role="status">${rows.length} of ${book.calls.size}${this.state.past ? ` and ${book.past.length} ended` : ''}</span>
 			</form>
 			${book.connection === 'closed' && notice('warn', 'The console has lost the stream of events, and connects again.')}
 			<${Table} label="Calls" columns=${columns} rows=${rows} id=${row => row.call} height="calc(100vh - 15rem)"

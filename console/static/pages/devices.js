@@ -73,7 +73,7 @@ export default class Devices extends Component {
 					<option value="">every state</option>
 					${['idle', 'ringing', 'busy', 'down'].map(state => html`<option value=${state}>${state}</option>`)}
 				</select>
-				<span class="muted" role="status">${book.listed ? `${rows.length} of ${book.devices.size}` : `${book.devices.size} so far`}</span>
+				<span class="faint" role="status">${book.listed ? `${rows.length} of ${book.devices.size}` : `${book.devices.size} so far`}</span>
 				${connectionBadge()}
 			</form>
 			${book.failure && notice('bad', book.failure)}

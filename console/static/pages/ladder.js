@@ -110,7 +110,7 @@ export default class Ladder extends Component {
 
 	filters(filter) {
 		const active = Object.keys(filter).length;
-		return html`<details class="filters" open=${active > 0}>
+		return html`<details class="filters">
 			<summary>Filter${active ? `: ${Object.entries(filter).map(pair => pair.join(' ')).join(', ')}` : ''}</summary>
 			<form class="form" onSubmit=${event => event.preventDefault()}>
 				${fields.map(([key, label, hint]) => html`<label class="field" key=${key}><span>${label}</span>

@@ -22,9 +22,10 @@ export class LadderView extends Component {
 		this.observer.disconnect();
 	}
 
+	// Reading the height of the box, or scrolling it, costs a layout: it is scrolled only if there are more or fewer rows.
 	componentDidUpdate(before) {
-		const box = this.box.current;
-		if (this.props.follow && before.records !== this.props.records) box.scrollTop = box.scrollHeight;
+		const {follow, records} = this.props;
+		if (follow && (before.records.length !== records.length || !before.follow)) this.box.current.scrollTop = records.length * size;
 	}
 
 	measure = () => {
@@ -51,7 +52,8 @@ export class LadderView extends Component {
 		else if ((index + 2) * size > box.scrollTop + box.clientHeight) box.scrollTop = (index + 2) * size - box.clientHeight;
 	}
 
-	render({records, groups, chosen, height}, {first, visible}) {
+	render({records, groups, chosen, height, follow}, {first, visible}) {
+		if (follow) first = records.length - visible;
 		const from = Math.max(0, Math.min(first, records.length - visible) - more), to = Math.min(records.length, first + visible + more);
 		const at = chosen ? records.indexOf(chosen) : -1;
 		return html`<div class="ladder" style=${{height}}>
@@ -73,7 +75,7 @@ export class LadderView extends Component {
 		if (record === chosen) classes.push('chosen');
 		else if (same) classes.push('same');
 		if (failed(record)) classes.push('failed');
-		return html`<div key=${record.number} id=${`${this.name}-${record.number}`} role="option" aria-selected=${record === chosen} class=${classes.join(' ')}
+		return html`<div id=${`${this.name}-${record.number}`} role="option" aria-selected=${record === chosen} class=${classes.join(' ')}
 			onClick=${() => onChoose(record)}>
 			<span class="at">${time(record.time, true)}</span>
 			${lanes(record, groups)}

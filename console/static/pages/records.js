@@ -34,7 +34,7 @@ export class Follower {
 				this.failure = '';
 				after = Math.max(answer.last, 1);
 				this.add(answer.records);
-				if (answer.records.length < most) await rest(150, signal); // so that a busy trace comes in few responses
+				if (answer.records.length < most) await rest(300, signal); // so that a busy trace comes in few responses
 			} catch (err) {
 				if (signal.aborted) return;
 				this.failure = err.message;

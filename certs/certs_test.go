@@ -160,11 +160,16 @@ func TestRequestAndInspect(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, wants := range map[string][]string{
-		"proxy.csr": {"request of      CN=proxy", "proxy.contoso.com 10.1.1.5", "ECDSA P-256"}, "proxy.key": {"private key     not shown"},
-		"soon.pem": {"for             client", "only 2 days from now", "for             authority", "pin  "}, "ca.pem": {"certificate of  CN=Lab", "3649 days from now"},
+		"proxy.csr": {"request of=CN=proxy", "proxy.contoso.com 10.1.1.5", "ECDSA P-256"}, "proxy.key": {"private key=not shown"},
+		"soon.pem": {"for=client", "only 2 days from now", "for=authority", "pin="}, "ca.pem": {"certificate of=CN=Lab", "3649 days from now"},
 	} {
 		var b bytes.Buffer
-		err := Inspect(&b, filepath.Join(folder, name), time.Now())
+		list, err := Inspect(filepath.Join(folder, name), time.Now())
+		for _, d := range list {
+			for _, row := range d.Rows {
+				b.WriteString(row.Name + "=" + row.Value + "\n")
+			}
+		}
 		for _, want := range wants {
 			if err != nil || !strings.Contains(b.String(), want) {
 				t.Errorf("%s lacks %q: %v\n%s", name, want, err, &b)
@@ -174,7 +179,7 @@ func TestRequestAndInspect(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(folder, "x"), []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Inspect(&bytes.Buffer{}, filepath.Join(folder, "x"), time.Now()); err == nil {
+	if _, err := Inspect(filepath.Join(folder, "x"), time.Now()); err == nil {
 		t.Error("nonsense is inspected")
 	}
 }

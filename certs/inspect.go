@@ -9,51 +9,63 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 )
 
-// Inspect writes a description of the certificates, requests and revocation lists in a file. It
-// reports keys without showing them.
-func Inspect(out io.Writer, path string, now time.Time) error {
+// Description is what a certificate, request or revocation list says.
+type Description struct {
+	Rows []Row `json:"rows"`
+}
+
+// Row is a thing that it says. Its value is as somebody has written it, with any characters.
+type Row struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+func (d *Description) row(name, value string) { d.Rows = append(d.Rows, Row{name, value}) }
+
+// Inspect describes the certificates, requests and revocation lists in a file. It reports keys without showing them.
+func Inspect(path string, now time.Time) (list []Description, err error) {
 	data, err := readFile(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	found := false
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		found = true
-		if err := inspectBlock(out, block, now); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+		var d Description
+		if err := d.block(block, now); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
+		list = append(list, d)
 	}
-	if found {
-		return nil
+	if len(list) > 0 {
+		return list, nil
 	}
 	cert, err := x509.ParseCertificate(data)
 	if err != nil {
-		return fmt.Errorf("%s is neither PEM nor a certificate", path)
+		return nil, fmt.Errorf("%s is neither PEM nor a certificate", path)
 	}
-	describe(out, cert, now)
-	return nil
+	var d Description
+	d.certificate(cert, now)
+	return []Description{d}, nil
 }
 
-func inspectBlock(out io.Writer, block *pem.Block, now time.Time) error {
+func (d *Description) block(block *pem.Block, now time.Time) error {
 	switch {
 	case block.Type == "CERTIFICATE":
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
 			return err
 		}
-		describe(out, cert, now)
+		d.certificate(cert, now)
 	case block.Type == "CERTIFICATE REQUEST":
 		csr, err := x509.ParseCertificateRequest(block.Bytes)
 		if err != nil {
 			return err
 		}
-		row(out, "request of", csr.Subject.String())
+		d.row("request of", csr.Subject.String())
 		names := append([]string{}, csr.DNSNames...)
 		for _, ip := range csr.IPAddresses {
 			names = append(names, ip.String())
@@ -61,22 +73,22 @@ func inspectBlock(out io.Writer, block *pem.Block, now time.Time) error {
 		for _, u := range csr.URIs {
 			names = append(names, u.String())
 		}
-		row(out, "names", strings.Join(names, " "))
-		row(out, "key", keyKind(csr.PublicKey))
+		d.row("names", strings.Join(names, " "))
+		d.row("key", keyKind(csr.PublicKey))
 	case block.Type == "X509 CRL":
 		list, err := x509.ParseRevocationList(block.Bytes)
 		if err != nil {
 			return err
 		}
-		row(out, "revoked by", list.Issuer.String())
-		row(out, "until", list.NextUpdate.Format(time.DateTime)+span(list.NextUpdate, now))
+		d.row("revoked by", list.Issuer.String())
+		d.row("until", list.NextUpdate.Format(time.DateTime)+span(list.NextUpdate, now))
 		for _, entry := range list.RevokedCertificateEntries {
-			row(out, "serial", entry.SerialNumber.Text(16))
+			d.row("serial", entry.SerialNumber.Text(16))
 		}
 	case strings.HasSuffix(block.Type, "PRIVATE KEY"):
-		row(out, "private key", "not shown")
+		d.row("private key", "not shown")
 	default:
-		row(out, strings.ToLower(block.Type), "not known here")
+		d.row(strings.ToLower(block.Type), "not known here")
 	}
 	return nil
 }
@@ -93,31 +105,19 @@ func Names(cert *x509.Certificate) []string {
 	return names
 }
 
-func describe(out io.Writer, cert *x509.Certificate, now time.Time) {
-	row(out, "certificate of", cert.Subject.String())
-	row(out, "signed by", cert.Issuer.String())
-	row(out, "serial", cert.SerialNumber.Text(16))
-	row(out, "names", strings.Join(Names(cert), " "))
-	row(out, "for", Purpose(cert))
-	row(out, "valid from", cert.NotBefore.Format(time.DateTime))
-	row(out, "until", cert.NotAfter.Format(time.DateTime)+span(cert.NotAfter, now))
-	row(out, "key", keyKind(cert.PublicKey))
+func (d *Description) certificate(cert *x509.Certificate, now time.Time) {
+	d.row("certificate of", cert.Subject.String())
+	d.row("signed by", cert.Issuer.String())
+	d.row("serial", cert.SerialNumber.Text(16))
+	d.row("names", strings.Join(Names(cert), " "))
+	d.row("for", Purpose(cert))
+	d.row("valid from", cert.NotBefore.Format(time.DateTime))
+	d.row("until", cert.NotAfter.Format(time.DateTime)+span(cert.NotAfter, now))
+	d.row("key", keyKind(cert.PublicKey))
 	sum := sha256.Sum256(cert.Raw)
-	row(out, "fingerprint", hex.EncodeToString(sum[:]))
+	d.row("fingerprint", hex.EncodeToString(sum[:]))
 	sum = sha256.Sum256(cert.RawSubjectPublicKeyInfo)
-	row(out, "pin", hex.EncodeToString(sum[:]))
-	fmt.Fprintln(out)
-}
-
-// row writes a line and removes control characters, which certificates may contain.
-func row(out io.Writer, name, value string) {
-	value = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return '?'
-		}
-		return r
-	}, value)
-	fmt.Fprintf(out, "%-15s %s\n", name, value)
+	d.row("pin", hex.EncodeToString(sum[:]))
 }
 
 // span returns the time until or since at.

@@ -3,9 +3,9 @@ package main
 import (
 	"bufio"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -57,6 +57,11 @@ func (p *password) flags(cmd *cobra.Command) {
 	_ = cmd.MarkFlagFilename("password-file")
 }
 
+// generated is a password that was made.
+type generated struct {
+	Password string `json:"password"`
+}
+
 func (p *password) wanted() bool { return p.file != "" || p.generate }
 
 // read returns the password. Without flags it asks for the password twice, or reads the
@@ -66,8 +71,10 @@ func (p *password) read(cmd *cobra.Command) (string, error) {
 	switch {
 	case p.generate:
 		text := rand.Text()
-		fmt.Fprintln(cmd.OutOrStdout(), text)
-		return text, nil
+		return text, write(cmd, generated{text}, func(out io.Writer) error {
+			_, err := fmt.Fprintln(out, text)
+			return err
+		})
 	case p.file != "" && p.file != "-":
 		f, err := os.Open(p.file)
 		if err != nil {
@@ -239,8 +246,7 @@ func removeAccount(file *accountsFile) *cobra.Command {
 }
 
 func listAccounts(file *accountsFile) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use: "list", Short: "List the accounts", Args: exactly(0),
 		Long: `list prints the name of each account, its application ID if it needs one, and digest if clients can
 log in to it by HTTP Digest.`,
@@ -255,24 +261,21 @@ log in to it by HTTP Digest.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				type entry struct {
-					Name        string `json:"name"`
-					Application string `json:"application,omitempty"`
-					Digest      bool   `json:"digest,omitempty"`
-				}
-				entries := make([]entry, len(list))
-				for i, a := range list {
-					entries[i] = entry{a.Name, a.Application, a.Digest}
-				}
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(entries)
+			type entry struct {
+				Name        string `json:"name"`
+				Application string `json:"application,omitempty"`
+				Digest      bool   `json:"digest,omitempty"`
 			}
-			for _, a := range list {
-				fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(fmt.Sprintf("%-24s %-24s %s", a.Name, a.Application, map[bool]string{true: "digest"}[a.Digest]), " "))
+			entries := make([]entry, len(list))
+			for i, a := range list {
+				entries[i] = entry{a.Name, a.Application, a.Digest}
 			}
-			return nil
+			return write(cmd, entries, func(out io.Writer) error {
+				for _, a := range entries {
+					fmt.Fprintln(out, printable(strings.TrimRight(fmt.Sprintf("%-24s %-24s %s", a.Name, a.Application, map[bool]string{true: "digest"}[a.Digest]), " ")))
+				}
+				return nil
+			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
-	return cmd
 }

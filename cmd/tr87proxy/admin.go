@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -51,7 +50,7 @@ func (a *adminSocket) ask(ctx context.Context, method, path string, into any) er
 
 func statusCommand() *cobra.Command {
 	var socket adminSocket
-	var sessions, devices, asJSON bool
+	var sessions, devices bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the state of a running proxy", GroupID: "server", Args: exactly(0),
 		Long: `status shows the listeners and links of a running proxy, the number of clients and monitored
@@ -70,16 +69,12 @@ devices, and webhooks that need attention; with --sessions and --devices, each c
 			if err := socket.ask(cmd.Context(), http.MethodGet, "/status?"+query.Encode(), &st); err != nil {
 				return err
 			}
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(st)
-			}
-			return printStatus(cmd.OutOrStdout(), &st, sessions, devices, time.Now())
+			return write(cmd, st, func(out io.Writer) error { return printStatus(out, &st, sessions, devices, time.Now()) })
 		},
 	}
 	socket.flags(cmd)
 	cmd.Flags().BoolVar(&sessions, "sessions", false, "list the clients")
 	cmd.Flags().BoolVar(&devices, "devices", false, "list the monitored devices")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	return cmd
 }
 
@@ -212,7 +207,7 @@ it is started, or the proxy restarts.`,
 
 func reloadCommand() *cobra.Command {
 	var socket adminSocket
-	var dryRun, asJSON bool
+	var dryRun bool
 	cmd := &cobra.Command{
 		Use: "reload", Short: "Make a running proxy read its configuration again", GroupID: "server", Args: exactly(0),
 		Long: `reload makes a running proxy read its configuration again, and reports which keys changed,
@@ -236,14 +231,14 @@ holds then.`,
 			if err := socket.ask(cmd.Context(), http.MethodPost, path, &report); err != nil {
 				return err
 			}
-			if asJSON {
-				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(report); err != nil {
-					return err
-				}
-			} else {
+			err := write(cmd, report, func(out io.Writer) error {
 				for line := range strings.Lines(report.String()) {
-					fmt.Fprintln(cmd.OutOrStdout(), printable(strings.TrimSuffix(line, "\n")))
+					fmt.Fprintln(out, printable(strings.TrimSuffix(line, "\n")))
 				}
+				return nil
+			})
+			if err != nil {
+				return err
 			}
 			if len(report.Failures) > 0 {
 				return errors.New("a listener could not be opened; free its address, then: tr87proxy server start NAME")
@@ -253,6 +248,5 @@ holds then.`,
 	}
 	socket.flags(cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "report what a reload would do, and change nothing")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	return cmd
 }

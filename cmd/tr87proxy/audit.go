@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -86,7 +87,12 @@ no audit file.`,
 			if expect != "" && !expected.MatchString(expect) {
 				return usageError{fmt.Errorf("--expect %s: write NUMBER:HASH, as verify prints them", printable(expect))}
 			}
-			return verifyFiles(cmd.OutOrStdout(), cfg, expect)
+			files, fault := verifyFiles(cfg, expect)
+			if errors.Is(fault, os.ErrNotExist) {
+				return fault
+			}
+			err = write(cmd, files, func(out io.Writer) error { return printVerified(out, files) })
+			return cmp.Or(fault, err)
 		},
 	}
 	verify.Flags().StringVarP(&cfgFile, "config", "c", "config.yaml", "configuration file that names the audit file")
@@ -103,8 +109,36 @@ no audit file.`,
 // expected matches values of --expect.
 var expected = regexp.MustCompile(`^[0-9]{1,19}:[0-9a-f]{64}$`)
 
-// verifyFiles checks the audit file, and that of strangers if it exists.
-func verifyFiles(out io.Writer, cfg audit.Config, expect string) error {
+// verified is what the check of an audit file has found.
+type verified struct {
+	File  string   `json:"file"`
+	Lines int64    `json:"lines"`
+	First int64    `json:"first,omitempty"`
+	Last  int64    `json:"last,omitempty"`
+	Hash  string   `json:"hash,omitempty"` // of the last line
+	Gaps  []string `json:"gaps,omitempty"`
+	Fault string   `json:"fault,omitempty"`
+}
+
+// printVerified writes for people what was found, but for the faults.
+func printVerified(out io.Writer, files []verified) error {
+	for _, f := range files {
+		for _, gap := range f.Gaps {
+			fmt.Fprintln(out, printable(gap))
+		}
+		switch {
+		case f.Fault != "":
+		case f.Lines == 0:
+			fmt.Fprintf(out, "%s: no lines\n", f.File)
+		default:
+			fmt.Fprintf(out, "%s: lines %d to %d, nothing has been changed; the last is %d:%s\n", f.File, f.First, f.Last, f.Last, f.Hash)
+		}
+	}
+	return nil
+}
+
+// verifyFiles checks the audit file, and that of strangers if it exists. It returns an error if there is a fault.
+func verifyFiles(cfg audit.Config, expect string) (files []verified, err error) {
 	paths := []string{cfg.Path}
 	if _, err := os.Stat(audit.TallyPath(cfg.Path)); err == nil {
 		paths = append(paths, audit.TallyPath(cfg.Path))
@@ -115,28 +149,22 @@ func verifyFiles(out io.Writer, cfg audit.Config, expect string) error {
 		report, err := audit.VerifyLog(cfg.Key, path, expect)
 		switch {
 		case errors.Is(err, os.ErrNotExist) && path == cfg.Path:
-			return usageError{err}
+			return files, usageError{err}
 		case errors.Is(err, audit.ErrKey) && len(cfg.Key) == 0:
 			err = fmt.Errorf("%w: give --key-file", err)
 		case errors.Is(err, audit.ErrKey):
 			err = fmt.Errorf("%w: were they written with this key?", err)
 		}
 		found = found || report.Found
-		for _, gap := range report.Gaps {
-			fmt.Fprintln(out, printable(gap))
-		}
+		f := verified{File: path, Lines: report.Lines, First: report.First, Last: report.Number, Hash: report.Hash, Gaps: report.Gaps}
 		if err != nil {
+			f.Fault = err.Error()
 			faults = append(faults, err)
-			continue
 		}
-		if report.Lines == 0 {
-			fmt.Fprintf(out, "%s: no lines\n", path)
-			continue
-		}
-		fmt.Fprintf(out, "%s: lines %d to %d, nothing has been changed; the last is %d:%s\n", path, report.First, report.Number, report.Number, report.Hash)
+		files = append(files, f)
 	}
 	if !found {
 		faults = append(faults, fmt.Errorf("no line %s: lines were removed or cut off", expect))
 	}
-	return errors.Join(faults...)
+	return files, errors.Join(faults...)
 }

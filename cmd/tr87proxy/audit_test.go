@@ -55,18 +55,20 @@ func TestAuditVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := verifyFiles(&out, cfg, ""); err != nil || !strings.Contains(out.String(), cfg.Path+": lines 1 to 24, nothing has been changed; the last is 24:") {
+	files, err := verifyFiles(cfg, "")
+	_ = printVerified(&out, files)
+	if err != nil || !strings.Contains(out.String(), cfg.Path+": lines 1 to 24, nothing has been changed; the last is 24:") {
 		t.Errorf("%s, %v", out.String(), err)
 	}
 	_, last, _ := strings.Cut(strings.TrimSpace(out.String()), "the last is ")
 	if !expected.MatchString(last) {
 		t.Errorf("%s cannot be given with --expect", last)
 	}
-	if err := verifyFiles(&out, cfg, last); err != nil {
+	if _, err := verifyFiles(cfg, last); err != nil {
 		t.Error(err)
 	}
 	cfg.Key = nil
-	if err := verifyFiles(&out, cfg, ""); err == nil || err.Error() != cfg.Path+": no line matches this key: give --key-file" {
+	if _, err := verifyFiles(cfg, ""); err == nil || err.Error() != cfg.Path+": no line matches this key: give --key-file" {
 		t.Error(err)
 	}
 	if status := run(t.Context(), []string{"audit", "verify", "--file", cfg.Path + "x"}); status != exitUsage {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -116,20 +117,35 @@ func certsList(folder *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, c := range list {
-				left := "until " + c.NotAfter.Format(time.DateOnly)
-				if time.Now().After(c.NotAfter) {
-					left = "expired " + c.NotAfter.Format(time.DateOnly)
+			entries := make([]certificate, len(list))
+			for i, c := range list {
+				entries[i] = certificate{c.File, certs.Purpose(c.Certificate), c.NotAfter, certs.Names(c.Certificate)}
+				if !slices.Contains(entries[i].Names, c.Subject.CommonName) {
+					entries[i].Names = slices.Insert(entries[i].Names, 0, c.Subject.CommonName)
 				}
-				names := certs.Names(c.Certificate)
-				if !slices.Contains(names, c.Subject.CommonName) {
-					names = slices.Insert(names, 0, c.Subject.CommonName)
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%-32s %-10s %-22s %s\n", c.File, certs.Purpose(c.Certificate), left, printable(strings.Join(names, " ")))
 			}
-			return nil
+			return write(cmd, entries, func(out io.Writer) error { return printCertificates(out, entries, time.Now()) })
 		},
 	}
+}
+
+// certificate is a certificate as it is listed.
+type certificate struct {
+	File    string    `json:"file"`
+	Purpose string    `json:"purpose"`
+	Until   time.Time `json:"until"`
+	Names   []string  `json:"names"`
+}
+
+func printCertificates(out io.Writer, list []certificate, now time.Time) error {
+	for _, c := range list {
+		left := "until " + c.Until.Format(time.DateOnly)
+		if now.After(c.Until) {
+			left = "expired " + c.Until.Format(time.DateOnly)
+		}
+		fmt.Fprintf(out, "%-32s %-10s %-22s %s\n", c.File, c.Purpose, left, printable(strings.Join(c.Names, " ")))
+	}
+	return nil
 }
 
 func certsInspect() *cobra.Command {
@@ -138,12 +154,27 @@ func certsInspect() *cobra.Command {
 		Long:    "inspect shows names, validity, key type, fingerprint, and the pin for a configuration. It does not show keys.",
 		Example: "  tr87proxy certs inspect certificates/ca.pem",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return certs.Inspect(cmd.OutOrStdout(), args[0], time.Now())
+			list, err := certs.Inspect(args[0], time.Now())
+			if err != nil {
+				return err
+			}
+			return write(cmd, list, func(out io.Writer) error { return printDescriptions(out, list) })
 		},
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveDefault
 		},
 	}
+}
+
+// printDescriptions writes what is in a file of certificates for people.
+func printDescriptions(out io.Writer, list []certs.Description) error {
+	for _, d := range list {
+		for _, row := range d.Rows {
+			fmt.Fprintf(out, "%-15s %s\n", row.Name, printable(row.Value))
+		}
+		fmt.Fprintln(out)
+	}
+	return nil
 }
 
 func certsExport(folder *string) *cobra.Command {

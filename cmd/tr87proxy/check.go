@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -25,11 +26,17 @@ not do what you expect; they do not change the status.`,
 			if err != nil {
 				return usageError{err}
 			}
-			for _, warning := range daemon.Warnings(cfg) {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: warning: %s\n", file, warning)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: no faults\n", file)
-			return nil
+			checked := struct {
+				File     string   `json:"file"`
+				Warnings []string `json:"warnings"`
+			}{file, append([]string{}, daemon.Warnings(cfg)...)}
+			return write(cmd, checked, func(out io.Writer) error {
+				for _, warning := range checked.Warnings {
+					fmt.Fprintln(out, printable(file+": warning: "+warning))
+				}
+				fmt.Fprintf(out, "%s: no faults\n", file)
+				return nil
+			})
 		},
 	}
 	configFlag(cmd, &file)

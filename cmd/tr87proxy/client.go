@@ -27,11 +27,13 @@ type clientFlags struct {
 	account, application         string
 	as                           string
 	ca, certificate, key         string
-	json, trace                  bool
+	trace                        bool
+	inJSON                       func() bool // whether the command writes JSON
 	timeout                      time.Duration
 }
 
 func (f *clientFlags) add(cmd *cobra.Command) {
+	f.inJSON = func() bool { return asJSON(cmd) }
 	fl := cmd.Flags()
 	fl.StringVarP(&f.server, "server", "s", "sip:tr87proxy@127.0.0.1:5062;transport=tcp", "SIP URI of the TR/87 server")
 	fl.StringVar(&f.proxy, "proxy", "", "SIP URI of an outbound proxy")
@@ -45,7 +47,6 @@ func (f *clientFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.ca, "ca", "", "PEM file of the authorities for the server's certificate")
 	fl.StringVar(&f.certificate, "certificate", "", "PEM file of the client's certificate, for mutual TLS")
 	fl.StringVar(&f.key, "key", "", "PEM file of the certificate's key")
-	fl.BoolVar(&f.json, "json", false, "write each message as JSON, one to a line")
 	fl.BoolVar(&f.trace, "trace", false, "show every SIP message on standard error")
 	fl.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long to wait for a response")
 }
@@ -176,7 +177,7 @@ func (c *connection) show(m *uacsta.Message) {
 	if m == nil { // the request has no response
 		return
 	}
-	if c.flags.json {
+	if c.flags.inJSON() {
 		line, _ := m.MarshalJSON() // every message has a form
 		fmt.Fprintf(c.out, "%s\n", line)
 		return
@@ -187,7 +188,7 @@ func (c *connection) show(m *uacsta.Message) {
 // event writes a message of a monitor: as a line for people, or for programs with its time and the monitor's device.
 func (c *connection) event(m *uacsta.Message) {
 	device := c.monitored[m.CrossRef()]
-	if !c.flags.json {
+	if !c.flags.inJSON() {
 		fmt.Fprintln(c.out, narrate(m, device, time.Now()))
 		return
 	}

@@ -42,7 +42,7 @@ Without arguments it reads standard input:
 			if err != nil {
 				return usageError{err}
 			}
-			return showPackets(cmd.OutOrStdout(), packets)
+			return showPackets(cmd, packets)
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "", "read this file instead of standard input")
@@ -140,8 +140,15 @@ func payload(p []byte) []byte {
 	return p[min(header, len(p)):]
 }
 
-// showPackets writes the content of each packet.
-func showPackets(out io.Writer, packets [][]byte) error {
+// decoded is a message of a recording.
+type decoded struct {
+	What  string   `json:"what"` // such as CSTA-XML, invoke 0001
+	Text  string   `json:"text"` // as readable XML
+	Notes []string `json:"notes,omitempty"`
+}
+
+// showPackets writes the messages of packets, up to the first one of each packet that cannot be read.
+func showPackets(cmd *cobra.Command, packets [][]byte) error {
 	var faults []error
 	shown := 0
 	for i, p := range packets {
@@ -149,8 +156,14 @@ func showPackets(out io.Writer, packets [][]byte) error {
 			continue // such as an acknowledgement
 		}
 		shown++
-		if err := showPacket(out, p); err != nil {
+		messages, err := decodePacket(p)
+		if err != nil {
 			faults = append(faults, fmt.Errorf("packet %d: %w", i+1, err))
+		}
+		for _, d := range messages {
+			if err := write(cmd, d, d.text); err != nil {
+				return err
+			}
 		}
 	}
 	if shown == 0 {
@@ -159,7 +172,20 @@ func showPackets(out io.Writer, packets [][]byte) error {
 	return errors.Join(faults...)
 }
 
-func showPacket(out io.Writer, p []byte) error {
+// text writes a message for people.
+func (d *decoded) text(out io.Writer) error {
+	fmt.Fprintf(out, "<!-- %s -->\n", printable(d.What))
+	for line := range strings.Lines(d.Text) {
+		fmt.Fprintln(out, printable(strings.TrimRight(line, "\n")))
+	}
+	for _, note := range d.Notes {
+		fmt.Fprintf(out, "<!-- %s -->\n", printable(note))
+	}
+	return nil
+}
+
+// decodePacket returns the messages of a packet before the first one that cannot be read, and an error for that one.
+func decodePacket(p []byte) (list []decoded, err error) {
 	for len(p) > 8 && p[0] == 0 && p[1] == 0 {
 		length := int(binary.BigEndian.Uint16(p[2:]))
 		if length <= 8 || length > len(p) || p[8] != '<' {
@@ -167,20 +193,17 @@ func showPacket(out io.Writer, p []byte) error {
 		}
 		m, err := uacsta.Parse(p[8:length])
 		if err != nil {
-			return err
+			return list, err
 		}
-		fmt.Fprintf(out, "<!-- CSTA-XML, invoke %s -->\n%s\n", printable(string(p[4:8])), m.Indented())
+		list = append(list, decoded{What: "CSTA-XML, invoke " + string(p[4:8]), Text: m.Indented()})
 		p = p[length:]
 	}
 	if len(p) == 0 {
-		return nil
+		return list, nil
 	}
 	described, err := asn1.Describe(p)
 	for _, d := range described {
-		fmt.Fprintf(out, "<!-- %s, %s -->\n%s\n", d.Phase, d.What, d.XML)
-		for _, note := range d.Notes {
-			fmt.Fprintf(out, "<!-- %s -->\n", note)
-		}
+		list = append(list, decoded{What: fmt.Sprintf("%s, %s", d.Phase, d.What), Text: d.XML, Notes: d.Notes})
 	}
-	return err
+	return list, err
 }

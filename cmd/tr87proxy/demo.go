@@ -25,7 +25,7 @@ func demoCommand() *cobra.Command {
 	var port, phonePort int
 	var api demoAPI
 	cmd := &cobra.Command{
-		Use: "demo", Short: "Watch a TR/87 client control phones on the built-in switch", GroupID: "server", Args: exactly(0),
+		Use: "demo", Short: "Watch a TR/87 client control phones on the built-in switch", GroupID: "server", Args: exactly(0), Annotations: map[string]string{noJSON: "it shows people a call; tr87proxy monitor --json shows programs one"},
 		Long: `demo runs the proxy on loopback with the virtual phones 100, 101 and 102 of the built-in
 switch. A TR/87 client connects over real SIP, places a call, holds, retrieves, consults,
 transfers and clears it. Then demo waits for your own client, and serves HTTP (docs/api.md)

@@ -55,7 +55,7 @@ func (c *connection) devices(ctx context.Context, category string, each func(seg
 func devicesCommand() *cobra.Command {
 	var category string
 	cmd := clientCommand("devices", "List the devices of the switch", "  tr87proxy devices\n  tr87proxy devices --category acd", exactly(0), func(ctx context.Context, c *connection, _ []string) error {
-		if c.flags.json {
+		if c.flags.inJSON() {
 			_, err := c.devices(ctx, category, c.show)
 			return err
 		}

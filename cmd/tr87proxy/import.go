@@ -12,7 +12,7 @@ import (
 
 func importCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "import FILE", Short: "Convert the configuration of FreeSWITCH's mod_csta_socket", GroupID: "server", Args: exactly(1),
+		Use: "import FILE", Short: "Convert the configuration of FreeSWITCH's mod_csta_socket", GroupID: "server", Args: exactly(1), Annotations: map[string]string{noJSON: "it writes YAML"},
 		Long: `import reads csta_socket.conf.xml, the configuration of FreeSWITCH's mod_csta_socket, and
 acl.conf.xml and event_socket.conf.xml in the same folder. It writes a configuration of
 tr87proxy with the same address for clients and the same device numbers to standard output,

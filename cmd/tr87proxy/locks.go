@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +20,7 @@ import (
 func unlockCommand() *cobra.Command {
 	var socket adminSocket
 	var from string
-	var all, asJSON bool
+	var all bool
 	cmd := &cobra.Command{
 		Use: "unlock [NAME]", Aliases: []string{"locks"}, Short: "List and remove locks after wrong passwords", GroupID: "server", Args: between(0, 1),
 		Long: `unlock lists the names that a running proxy has locked after too many wrong passwords. With
@@ -62,10 +61,7 @@ if there is nothing to unlock.`,
 			if method == http.MethodPost && len(list) == 0 {
 				return errors.New("nothing to unlock; tr87proxy unlock lists the locks")
 			}
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
-			}
-			return printLocks(cmd.OutOrStdout(), list, method == http.MethodPost)
+			return write(cmd, list, func(out io.Writer) error { return printLocks(out, list, method == http.MethodPost) })
 		},
 	}
 	locked := func(cmd *cobra.Command, what func(accounts.Lock) string) []string {
@@ -89,7 +85,6 @@ if there is nothing to unlock.`,
 	socket.flags(cmd)
 	cmd.Flags().StringVar(&from, "from", "", "address that the wrong passwords came from")
 	cmd.Flags().BoolVar(&all, "all", false, "remove every lock")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	_ = cmd.RegisterFlagCompletionFunc("from", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		return locked(cmd, func(l accounts.Lock) string { return l.Address }), cobra.ShellCompDirectiveNoFileComp
 	})

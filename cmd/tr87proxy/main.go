@@ -32,22 +32,26 @@ func main() {
 	os.Exit(code)
 }
 
-func run(ctx context.Context, args []string) int {
-	root := newRoot()
+func run(ctx context.Context, args []string) int { return execute(ctx, newRoot(), args) }
+
+// execute runs the command line, writes the error that ends it, and returns the exit status.
+func execute(ctx context.Context, root *cobra.Command, args []string) int {
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
+	status := exitFailed
 	var usage usageError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
-		fmt.Fprintln(os.Stderr, "tr87proxy:", err)
-		return exitUsage
+		status = exitUsage
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		err = errors.New("interrupted")
+	default:
+		err = plainly(err)
 	}
-	fmt.Fprintln(os.Stderr, "tr87proxy:", plainly(err))
-	return exitFailed
+	complain(root.ErrOrStderr(), cmd, args, err)
+	return status
 }
 
 func newRoot() *cobra.Command {
@@ -68,6 +72,7 @@ that has the telephones. It also has a switch of its own, with virtual phones.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
+	outputFlags(root)
 	root.AddGroup(&cobra.Group{ID: "server", Title: "The proxy:"}, &cobra.Group{ID: "client", Title: "A client for any TR/87 server:"})
 	root.AddCommand(serveCommand(), demoCommand(), checkCommand(), importCommand(), statusCommand(), traceCommand(), reloadCommand(), serverCommand(), webhooksCommand(), unlockCommand(), accountsCommand(), tokensCommand(), policyCommand(), auditCommand(), certsCommand(), phoneCommand(), simulateCommand(), decodeCommand(), versionCommand())
 	root.AddCommand(clientCommands()...)

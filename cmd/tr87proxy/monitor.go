@@ -87,7 +87,7 @@ func monitorCommand() *cobra.Command {
 					return fmt.Errorf("%s: %w", device, err)
 				}
 				c.monitored[res.CrossRef()] = device
-				fmt.Fprintf(c.errOut, "monitor %s on %s\n", printable(res.CrossRef()), device)
+				note(c.errOut, c.flags.inJSON(), "monitor %s on %s", res.CrossRef(), device)
 			}
 			return c.listen(ctx, count, func(m *uacsta.Message) error {
 				c.event(m)

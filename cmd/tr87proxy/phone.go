@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"regexp"
@@ -70,13 +71,17 @@ with the account's password.`,
 			if err != nil {
 				return usageError{err}
 			}
-			for _, line := range lines {
-				fmt.Fprintln(cmd.OutOrStdout(), line)
-			}
+			made := struct {
+				Lines []string `json:"lines"`
+			}{lines}
+			err = write(cmd, made, func(out io.Writer) error {
+				_, err := fmt.Fprintln(out, strings.Join(lines, "\n"))
+				return err
+			})
 			if address, err := netip.ParseAddr(place.Server); err == nil && address.IsLoopback() && strings.Contains(strings.Join(lines, " "), place.Server) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s is this machine to itself, not to a telephone; write --server ADDRESS\n", address)
+				note(cmd.ErrOrStderr(), asJSON(cmd), "warning: %s is this machine to itself, not to a telephone; write --server ADDRESS", address)
 			}
-			return nil
+			return err
 		},
 	}
 	configFlag(cmd, &file)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -39,17 +38,17 @@ numbers, and each rule that was tried.`,
 }
 
 // loadPolicy reads a configuration and returns its policy and numbering.
-func loadPolicy(ctx context.Context, file string, errOut io.Writer) (*config.Config, *policy.Policy, *policy.Numbers, error) {
+func loadPolicy(cmd *cobra.Command, file string) (*config.Config, *policy.Policy, *policy.Numbers, error) {
 	cfg, err := daemon.Load(file)
 	if err != nil {
 		return nil, nil, nil, usageError{err}
 	}
-	rules, numbers, unasked, err := daemon.Decide(ctx, cfg)
+	rules, numbers, unasked, err := daemon.Decide(cmd.Context(), cfg)
 	if err != nil {
 		return nil, nil, nil, usageError{err}
 	}
 	if unasked != nil {
-		fmt.Fprintln(errOut, "tr87proxy: the directory cannot be read, its lines are missing:", unasked)
+		note(cmd.ErrOrStderr(), asJSON(cmd), "tr87proxy: the directory cannot be read, its lines are missing: %v", unasked)
 	}
 	return cfg, rules, numbers, nil
 }
@@ -88,12 +87,11 @@ the HTTP interface, such as call. The exit status is 1 if it may not.`,
 					return usageError{fmt.Errorf("--at %q: write for example \"2026-11-24 22:00\"", at)}
 				}
 			}
-			_, rules, numbers, err := loadPolicy(cmd.Context(), *file, cmd.ErrOrStderr())
+			_, rules, numbers, err := loadPolicy(cmd, *file)
 			if err != nil {
 				return err
 			}
 			ask := policy.Request{Who: policy.Identity{Name: identityOf(as)}, Front: front, Service: service, Action: proxy.ActionOf(service), At: when}
-			var to []string
 			for i, written := range args[1:] {
 				number, err := numbers.Parse(written, "")
 				if err != nil {
@@ -103,27 +101,12 @@ the HTTP interface, such as call. The exit status is 1 if it may not.`,
 					ask.Device = number
 					continue
 				}
-				ask.Destinations, to = append(ask.Destinations, number), append(to, number.String())
+				ask.Destinations = append(ask.Destinations, number)
 			}
-			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%s, by %s, at %s: %s %s", ask.Who.Name, front, when.Format("Mon 2006-01-02 15:04"), ask.Service, ask.Device)
-			if len(to) > 0 {
-				fmt.Fprintf(out, " to %s", strings.Join(to, ", "))
+			e := explainRequest(rules, ask, reach)
+			if err := write(cmd, e, e.text); err != nil || e.Allowed {
+				return err
 			}
-			fmt.Fprintln(out)
-			decision, fixed := reach.Decide(ask.Action)
-			var trials []policy.Trial
-			if !fixed {
-				decision, trials = rules.Explain(ask)
-			}
-			for _, t := range trials {
-				fmt.Fprintf(out, "  %-24s does not decide: %s\n", t.Rule, t.Why)
-			}
-			if decision.Allowed {
-				fmt.Fprintf(out, "yes: %s\n", decision.Reason)
-				return nil
-			}
-			fmt.Fprintf(out, "no: %s\n", decision.Reason)
 			return errors.New("refused")
 		},
 	}
@@ -135,6 +118,58 @@ the HTTP interface, such as call. The exit status is 1 if it may not.`,
 	cmd.Flags().StringVar(&at, "at", "", "time, such as \"2026-11-24 22:00\" (default: now)")
 	_ = cmd.MarkFlagRequired("as")
 	return cmd
+}
+
+// explanation is what the rules say about a request.
+type explanation struct {
+	Who          string    `json:"who"`
+	Front        string    `json:"front"`
+	At           time.Time `json:"at"`
+	Service      string    `json:"service"`
+	Device       string    `json:"device"`
+	Destinations []string  `json:"destinations,omitempty"`
+	Allowed      bool      `json:"allowed"`
+	Reason       string    `json:"reason"`
+	Tried        []tried   `json:"tried"` // rules that do not decide
+}
+
+// tried is a rule that does not decide, or does not fit a number.
+type tried struct {
+	Rule   string `json:"rule"`
+	Why    string `json:"why,omitempty"`
+	Number string `json:"number,omitempty"` // after a rule that fits
+}
+
+// explainRequest decides about a request.
+func explainRequest(rules *policy.Policy, ask policy.Request, reach proxy.Reach) *explanation {
+	e := &explanation{Who: ask.Who.Name, Front: ask.Front, At: ask.At, Service: ask.Service, Device: ask.Device.String(), Tried: []tried{}}
+	for _, to := range ask.Destinations {
+		e.Destinations = append(e.Destinations, to.String())
+	}
+	decision, fixed := reach.Decide(ask.Action)
+	if !fixed {
+		var trials []policy.Trial
+		decision, trials = rules.Explain(ask)
+		for _, t := range trials {
+			e.Tried = append(e.Tried, tried{Rule: t.Rule, Why: t.Why})
+		}
+	}
+	e.Allowed, e.Reason = decision.Allowed, decision.Reason
+	return e
+}
+
+// text writes the explanation for people.
+func (e *explanation) text(out io.Writer) error {
+	fmt.Fprintf(out, "%s, by %s, at %s: %s %s", printable(e.Who), e.Front, e.At.Format("Mon 2006-01-02 15:04"), e.Service, printable(e.Device))
+	if len(e.Destinations) > 0 {
+		fmt.Fprintf(out, " to %s", printable(strings.Join(e.Destinations, ", ")))
+	}
+	fmt.Fprintln(out)
+	for _, t := range e.Tried {
+		fmt.Fprintf(out, "  %-24s does not decide: %s\n", t.Rule, t.Why)
+	}
+	_, err := fmt.Fprintf(out, "%s: %s\n", map[bool]string{true: "yes", false: "no"}[e.Allowed], e.Reason)
+	return err
 }
 
 // identityOf returns the name by which rules know an identity, however somebody writes it.
@@ -159,40 +194,69 @@ belongs to, how it is sent there, and each rule that was tried.`,
 		Example: `  tr87proxy policy translate "tel:+49 (89) 4711"
   tr87proxy policy translate --link pbx 0894711`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, _, numbers, err := loadPolicy(cmd.Context(), *file, cmd.ErrOrStderr())
+			cfg, _, numbers, err := loadPolicy(cmd, *file)
 			if err != nil {
 				return err
 			}
 			if link != "" && !slices.ContainsFunc(cfg.Links, func(l config.Link) bool { return l.Name == link }) {
 				return usageError{fmt.Errorf("no link %q in %s", link, *file)}
 			}
-			out := cmd.OutOrStdout()
-			steps := func(list []policy.Step) {
-				for _, s := range list {
-					if s.Fits {
-						fmt.Fprintf(out, "  %-24s fits: %s\n", s.Rule, s.Number)
-					} else {
-						fmt.Fprintf(out, "  %-24s does not fit\n", s.Rule)
-					}
-				}
+			t := translation{Written: args[0]}
+			number, steps, fault := numbers.Trace(args[0])
+			if t.Read = triedSteps(steps); fault == nil {
+				t.Canonical = number.String()
+				name, rules := daemon.LinkOf(cfg, link, t.Canonical)
+				t.Link = name
+				t.Sent, steps = rules.Trace(t.Canonical)
+				t.Encoded, t.Shown = triedSteps(steps), numbers.Client(t.Canonical)
 			}
-			number, tried, err := numbers.Trace(args[0])
-			fmt.Fprintf(out, "written    %s\n", printable(args[0]))
-			steps(tried)
-			if err != nil {
-				return fmt.Errorf("%.64q %w", args[0], err)
+			if err := write(cmd, t, t.text); err != nil || fault == nil {
+				return err
 			}
-			canonical := number.String()
-			fmt.Fprintf(out, "canonical  %s\n", canonical)
-			name, rules := daemon.LinkOf(cfg, link, canonical)
-			fmt.Fprintf(out, "link       %s\n", name)
-			sent, tried := rules.Trace(canonical)
-			steps(tried)
-			fmt.Fprintf(out, "sent       %s\n", printable(sent))
-			fmt.Fprintf(out, "shown      %s (to clients that write tel:)\n", printable(numbers.Client(canonical)))
-			return nil
+			return fmt.Errorf("%.64q %w", args[0], fault)
 		},
 	}
 	cmd.Flags().StringVar(&link, "link", "", "link to translate for (default: the one that has the number)")
 	return cmd
+}
+
+// translation is what becomes of a number that a client writes.
+type translation struct {
+	Written   string  `json:"written"`
+	Read      []tried `json:"read"` // rules for numbers of clients
+	Canonical string  `json:"canonical,omitempty"`
+	Link      string  `json:"link,omitempty"`
+	Encoded   []tried `json:"encoded,omitempty"` // rules for numbers of the link
+	Sent      string  `json:"sent,omitempty"`
+	Shown     string  `json:"shown,omitempty"` // to clients that write tel:
+}
+
+// triedSteps returns the rules that were tried with a number.
+func triedSteps(list []policy.Step) []tried {
+	steps := make([]tried, len(list))
+	for i, s := range list {
+		if steps[i].Rule = s.Rule; s.Fits {
+			steps[i].Number = s.Number
+		} else {
+			steps[i].Why = "does not fit"
+		}
+	}
+	return steps
+}
+
+// text writes the translation for people.
+func (t *translation) text(out io.Writer) error {
+	steps := func(list []tried) {
+		for _, s := range list {
+			fmt.Fprintf(out, "  %-24s %s\n", s.Rule, cmp.Or(s.Why, "fits: "+s.Number))
+		}
+	}
+	fmt.Fprintf(out, "written    %s\n", printable(t.Written))
+	if steps(t.Read); t.Canonical == "" {
+		return nil
+	}
+	fmt.Fprintf(out, "canonical  %s\nlink       %s\n", t.Canonical, t.Link)
+	steps(t.Encoded)
+	_, err := fmt.Fprintf(out, "sent       %s\nshown      %s (to clients that write tel:)\n", printable(t.Sent), printable(t.Shown))
+	return err
 }

@@ -26,7 +26,7 @@ func routeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.errOut, "routeing %s as %s\n", args[0], printable(res.Text("routeRegisterReqID")))
+			note(c.errOut, c.flags.inJSON(), "routeing %s as %s", args[0], res.Text("routeRegisterReqID"))
 			return c.listen(ctx, count, func(m *uacsta.Message) error {
 				c.show(m)
 				if m.Name() != uacsta.NameRouteRequest && m.Name() != uacsta.NameReRoute {

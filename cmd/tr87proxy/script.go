@@ -56,7 +56,7 @@ func scriptCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			p := &scriptPlayer{out: cmd.OutOrStdout(), devices: map[string]*heard{}, refs: map[string]*heard{}}
+			p := &scriptPlayer{out: cmd.OutOrStdout(), json: asJSON(cmd), devices: map[string]*heard{}, refs: map[string]*heard{}}
 			p.c, err = flags.open(cmd.Context(), p.out, cmd.ErrOrStderr(), p.event)
 			if err != nil {
 				return err
@@ -219,8 +219,9 @@ func (e expectation) meets(m *uacsta.Message) bool {
 
 // scriptPlayer plays a script over one session.
 type scriptPlayer struct {
-	c   *connection
-	out io.Writer
+	json bool
+	c    *connection
+	out  io.Writer
 
 	mu      sync.Mutex
 	devices map[string]*heard
@@ -262,13 +263,30 @@ func (h *heard) put(m *uacsta.Message) {
 func (p *scriptPlayer) play(ctx context.Context, file string, steps []scriptLine) error {
 	for _, s := range steps {
 		began := time.Now()
-		if err := s.run(ctx, p); err != nil {
-			fmt.Fprintf(p.out, "%4d  FAILED  %s\n", s.line, printable(s.text))
+		err := s.run(ctx, p)
+		p.tell(s, time.Since(began), err)
+		if err != nil {
 			return fmt.Errorf("%s:%d: %w", file, s.line, err)
 		}
-		fmt.Fprintf(p.out, "%4d  %5.0f ms  %s\n", s.line, float64(time.Since(began).Microseconds())/1000, printable(s.text))
 	}
 	return nil
+}
+
+// tell writes how a line went.
+func (p *scriptPlayer) tell(s scriptLine, took time.Duration, err error) {
+	switch {
+	case p.json:
+		_ = writeJSON(p.out, struct {
+			Line int     `json:"line"`
+			Text string  `json:"text"`
+			MS   float64 `json:"ms"`
+			OK   bool    `json:"ok"`
+		}{s.line, s.text, float64(took.Microseconds()) / 1000, err == nil})
+	case err != nil:
+		fmt.Fprintf(p.out, "%4d  FAILED  %s\n", s.line, printable(s.text))
+	default:
+		fmt.Fprintf(p.out, "%4d  %5.0f ms  %s\n", s.line, float64(took.Microseconds())/1000, printable(s.text))
+	}
 }
 
 func (p *scriptPlayer) monitor(ctx context.Context, devices []string) error {

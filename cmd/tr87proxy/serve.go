@@ -9,7 +9,7 @@ import (
 func serveCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: "serve", Short: "Run the proxy", GroupID: "server", Args: exactly(0),
+		Use: "serve", Short: "Run the proxy", GroupID: "server", Args: exactly(0), Annotations: map[string]string{noJSON: "its log is JSON with log.format: json in the configuration"},
 		Long: `serve runs the proxy until SIGTERM or SIGINT. Then it closes the sessions of all clients
 and stops. On SIGHUP it reads the configuration again, like tr87proxy reload.`,
 		Example: `  tr87proxy serve -c /etc/tr87proxy/config.yaml`,

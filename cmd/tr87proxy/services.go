@@ -58,7 +58,7 @@ func (c *connection) present(ctx context.Context, req any, text func(res *uacsta
 	if err != nil || res == nil { // some requests have no response
 		return err
 	}
-	if c.flags.json {
+	if c.flags.inJSON() {
 		c.show(res)
 		return nil
 	}

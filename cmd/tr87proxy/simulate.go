@@ -84,7 +84,7 @@ var simulations = []simulation{
 
 func simulateCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "simulate", Short: "Simulate another maker's switch, for developers of CTI software", GroupID: "server",
+		Use: "simulate", Short: "Simulate another maker's switch, for developers of CTI software", GroupID: "server", Annotations: map[string]string{noJSON: "programs wait for the line that begins with Started!"},
 		Long: `simulate runs the built-in switch, with the phones 100 to 109, behind the protocol of
 another maker's, so that you can test a CTI program without it. It listens on loopback
 by default. Whoever can connect may control every phone.`,

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -62,12 +62,16 @@ UTC), or a time (2027-06-30T12:00:00Z). Without it the token is valid until it i
 			if err := tokens.Edit(path, func(list []tokens.Token) ([]tokens.Token, error) { return append(list, t), nil }); err != nil {
 				return err
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), text)
-			fmt.Fprintf(cmd.ErrOrStderr(), "This token is not shown again. It lets its bearer %s as %s%s.\n", t.Scope, t.Name, until(t))
+			made := entryOf(t, now)
+			made.Token = text
+			note(cmd.ErrOrStderr(), asJSON(cmd), "This token is not shown again. It lets its bearer %s as %s%s.", t.Scope, t.Name, until(t))
 			if file.unnamed(cmd.Context(), t.Name) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "But no rule and no grant in %s names %s, so it may do nothing yet. For example:\n  grants:\n  - {who: %q, %s: [\"*\"]}\n", file.config, t.Name, t.Name, t.Scope)
+				note(cmd.ErrOrStderr(), asJSON(cmd), "But no rule and no grant in %s names %s, so it may do nothing yet. For example:\n  grants:\n  - {who: %q, %s: [\"*\"]}", file.config, t.Name, t.Name, t.Scope)
 			}
-			return nil
+			return write(cmd, made, func(out io.Writer) error {
+				_, err := fmt.Fprintln(out, text)
+				return err
+			})
 		},
 	}
 	cmd.Flags().StringVar(&scope, "scope", string(tokens.Observe), "observe, or control, which includes observe")
@@ -158,17 +162,22 @@ token, after tr87_.`,
 			if err != nil {
 				return err
 			}
-			for _, t := range removed {
-				fmt.Fprintln(cmd.OutOrStdout(), t.ID)
+			entries := make([]tokenEntry, len(removed))
+			for i, t := range removed {
+				entries[i] = entryOf(t, time.Now())
 			}
-			return nil
+			return write(cmd, entries, func(out io.Writer) error {
+				for _, t := range entries {
+					fmt.Fprintln(out, t.ID)
+				}
+				return nil
+			})
 		},
 	}
 }
 
 func listTokens(file *secretsFile) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use: "list", Short: "List the tokens", Args: exactly(0),
 		Long: `list prints the ID, name and scope of each token, when it was created and expires, and its
 comment. The tokens themselves are nowhere.`,
@@ -187,36 +196,40 @@ comment. The tokens themselves are nowhere.`,
 				return fmt.Errorf("%w; make it with: tr87proxy tokens add NAME", err)
 			}
 			now := time.Now()
-			if asJSON {
-				type entry struct {
-					ID      string       `json:"id"`
-					Name    string       `json:"name"`
-					Scope   tokens.Scope `json:"scope"`
-					Created time.Time    `json:"created"`
-					Expires time.Time    `json:"expires,omitzero"`
-					Expired bool         `json:"expired,omitempty"`
-					Comment string       `json:"comment,omitempty"`
-				}
-				entries := make([]entry, len(list))
-				for i, t := range list {
-					entries[i] = entry{t.ID, t.Name, t.Scope, t.Created, t.Expires, t.Expired(now), t.Comment}
-				}
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(entries)
+			entries := make([]tokenEntry, len(list))
+			for i, t := range list {
+				entries[i] = entryOf(t, now)
 			}
-			for _, t := range list {
-				expires := "never expires"
-				switch {
-				case t.Expired(now):
-					expires = "expired " + t.Expires.Format(time.DateOnly)
-				case !t.Expires.IsZero():
-					expires = "expires " + t.Expires.Format(time.DateOnly)
+			return write(cmd, entries, func(out io.Writer) error {
+				for _, t := range entries {
+					expires := "never expires"
+					switch {
+					case t.Expired:
+						expires = "expired " + t.Expires.Format(time.DateOnly)
+					case !t.Expires.IsZero():
+						expires = "expires " + t.Expires.Format(time.DateOnly)
+					}
+					line := fmt.Sprintf("%s  %-24s %-8s created %s  %-18s  %s", t.ID, t.Name, t.Scope, t.Created.Format(time.DateOnly), expires, t.Comment)
+					fmt.Fprintln(out, printable(strings.TrimRight(line, " ")))
 				}
-				line := fmt.Sprintf("%s  %-24s %-8s created %s  %-18s  %s", t.ID, t.Name, t.Scope, t.Created.Format(time.DateOnly), expires, t.Comment)
-				fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(line, " "))
-			}
-			return nil
+				return nil
+			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
-	return cmd
+}
+
+// tokenEntry is a token as it is shown.
+type tokenEntry struct {
+	Token   string       `json:"token,omitempty"` // only when it is made
+	ID      string       `json:"id"`
+	Name    string       `json:"name"`
+	Scope   tokens.Scope `json:"scope"`
+	Created time.Time    `json:"created"`
+	Expires time.Time    `json:"expires,omitzero"`
+	Expired bool         `json:"expired,omitempty"`
+	Comment string       `json:"comment,omitempty"`
+}
+
+func entryOf(t tokens.Token, now time.Time) tokenEntry {
+	return tokenEntry{ID: t.ID, Name: t.Name, Scope: t.Scope, Created: t.Created, Expires: t.Expires, Expired: t.Expired(now), Comment: t.Comment}
 }

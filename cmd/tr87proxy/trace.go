@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +25,7 @@ func traceCommand() *cobra.Command {
 	var socket adminSocket
 	var q operations.TraceQuery
 	var last time.Duration
-	var follow, asJSON, raw, interactive bool
+	var follow, raw, interactive bool
 	var pcap string
 	cmd := &cobra.Command{
 		Use: "trace", Short: "Show what passed through a running proxy, and what it decided", GroupID: "server", Args: exactly(0),
@@ -64,16 +63,16 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
 			}
 			out := cmd.OutOrStdout()
 			if interactive {
-				if !terminal(out) {
-					return usageError{errors.New("--interactive needs a terminal")}
+				if !terminal(out) || asJSON(cmd) {
+					return usageError{errors.New("--interactive needs a terminal, and shows it to people: without --json")}
 				}
 				return (&traceScreen{ctx: cmd.Context(), socket: &socket, query: q}).run(out)
 			}
-			v := &traceView{out: out, errOut: cmd.ErrOrStderr(), json: asJSON, raw: raw, follow: follow, history: !follow || last > 0 || pcap != "", arrow: arrowsOf(out)}
+			v := &traceView{out: out, errOut: cmd.ErrOrStderr(), json: asJSON(cmd), raw: raw, follow: follow, history: !follow || last > 0 || pcap != "", arrow: arrowsOf(out)}
 			if pcap == "" {
 				return v.run(cmd.Context(), &socket, q)
 			}
-			if asJSON {
+			if asJSON(cmd) {
 				return usageError{errors.New("--json and --pcap are two forms; write one of them")}
 			}
 			return v.capture(cmd.Context(), &socket, q, pcap)
@@ -94,7 +93,6 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
 	fl.StringVar(&q.Lane, "lane", "", "between the proxy and a client, switch or telephone; or decisions: proxy")
 	fl.StringVar(&q.Name, "service", "", "of a service or event, such as MakeCall or Delivered")
 	fl.BoolVar(&q.Failures, "failures", false, "only what was refused or failed, also sessions and logins")
-	fl.BoolVar(&asJSON, "json", false, "write a line of JSON for each record")
 	fl.BoolVar(&raw, "raw", false, "show the messages, too")
 	fl.BoolVar(&q.Octets, "octets", false, "show the octets on the wire")
 	fl.StringVar(&pcap, "pcap", "", "write the octets on the wire to this file, as packets; -: standard output")
@@ -123,7 +121,7 @@ func (v *traceView) run(ctx context.Context, socket *adminSocket, q operations.T
 			return err
 		}
 		if len(answer.Records) == 0 && q.After == 0 && !v.follow {
-			fmt.Fprintln(v.errOut, "nothing in the trace matches; it keeps the newest messages only")
+			note(v.errOut, v.json, "nothing in the trace matches; it keeps the newest messages only")
 		}
 	}
 	for q.Since = (time.Time{}); v.follow; {
@@ -137,7 +135,7 @@ func (v *traceView) run(ctx context.Context, socket *adminSocket, q operations.T
 			return err
 		}
 		if answer.Lost {
-			fmt.Fprintln(v.errOut, "some records were lost: more came than the trace keeps")
+			note(v.errOut, v.json, "some records were lost: more came than the trace keeps")
 		}
 		if err := v.show(answer); err != nil {
 			return err
@@ -156,9 +154,7 @@ func (v *traceView) show(answer trace.Answer) error {
 			continue
 		}
 		if v.json {
-			encoder := json.NewEncoder(v.out)
-			encoder.SetEscapeHTML(false)
-			if err := encoder.Encode(r); err != nil {
+			if err := writeJSON(v.out, r); err != nil {
 				return err
 			}
 			continue

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -348,10 +347,8 @@ func (s *traceScreen) save() string {
 	if err != nil {
 		return err.Error()
 	}
-	encoder := json.NewEncoder(f)
-	encoder.SetEscapeHTML(false)
 	for _, r := range records {
-		if err = encoder.Encode(r); err != nil {
+		if err = writeJSON(f, r); err != nil {
 			break
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -11,8 +12,13 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", GroupID: "server", Example: "  tr87proxy version", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			fmt.Fprintln(cmd.OutOrStdout(), "tr87proxy", version())
-			return nil
+			is := struct {
+				Version string `json:"version"`
+			}{version()}
+			return write(cmd, is, func(out io.Writer) error {
+				_, err := fmt.Fprintln(out, "tr87proxy", is.Version)
+				return err
+			})
 		},
 	}
 }

@@ -33,7 +33,7 @@ lost, it connects again.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w := &watcher{flags: flags, devices: args, errOut: cmd.ErrOrStderr()}
 			out := cmd.OutOrStdout()
-			if !plain && terminal(out) {
+			if w.json = asJSON(cmd); !plain && !w.json && terminal(out) {
 				return w.onScreen(cmd.Context(), out)
 			}
 			w.changed = func() { w.write(out) }
@@ -50,6 +50,7 @@ type watcher struct {
 	flags   *clientFlags
 	devices []string // none: all that there are
 	errOut  io.Writer
+	json    bool
 	changed func() // is called after each change
 
 	mu      sync.Mutex
@@ -194,17 +195,53 @@ func (r *row) keep(before []*row) {
 	}
 }
 
+// watchedDevice is a row for programs.
+type watchedDevice struct {
+	Time     time.Time         `json:"time"`
+	Device   string            `json:"device"`
+	Calls    []watchedCall     `json:"calls"`
+	Features map[string]string `json:"features,omitempty"`
+}
+
+type watchedCall struct {
+	Call      string    `json:"call"`
+	State     string    `json:"state"`
+	Direction string    `json:"direction,omitempty"` // from: the device was called; to: it calls
+	With      string    `json:"with,omitempty"`
+	Since     time.Time `json:"since,omitzero"` // absent: before watch began
+}
+
+// entry returns the row for programs.
+func (r *row) entry(now time.Time) watchedDevice {
+	e := watchedDevice{Time: now, Device: r.device, Calls: []watchedCall{}, Features: r.features}
+	for _, c := range r.calls {
+		w := watchedCall{Call: c.id, State: c.state, With: c.with}
+		if c.direction != unclear {
+			w.Direction = c.direction.String()
+		}
+		if !c.earlier {
+			w.Since = c.since
+		}
+		e.Calls = append(e.Calls, w)
+	}
+	return e
+}
+
 // write writes a line for each row that has changed, and for trouble.
 func (w *watcher) write(out io.Writer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var b strings.Builder
 	if w.trouble != "" {
-		fmt.Fprintln(w.errOut, "tr87proxy:", printable(w.trouble))
+		note(w.errOut, w.json, "tr87proxy: %s", w.trouble)
 	}
 	for _, r := range w.rows {
 		if text := r.text(); text != r.shown {
 			r.shown = text
+			if w.json {
+				_ = writeJSON(&b, r.entry(time.Now()))
+				continue
+			}
 			fmt.Fprintf(&b, "%s  %-12s %s\n", time.Now().Format("15:04:05.000"), printable(r.device), text)
 		}
 	}

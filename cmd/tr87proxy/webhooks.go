@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,8 +19,7 @@ import (
 type hooks struct {
 	adminSocket
 
-	owner  string
-	asJSON bool
+	owner string
 }
 
 func webhooksCommand() *cobra.Command {
@@ -58,18 +56,10 @@ of URLs are not shown: they can have secrets.`,
 			if err := h.ask(cmd.Context(), http.MethodGet, "/webhooks", &list); err != nil {
 				return err
 			}
-			if h.asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
-			}
-			return printHooks(cmd.OutOrStdout(), list)
+			return write(cmd, list, func(out io.Writer) error { return printHooks(out, list) })
 		},
 	}
-	h.inJSON(cmd)
 	return cmd
-}
-
-func (h *hooks) inJSON(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&h.asJSON, "json", false, "write JSON")
 }
 
 func printHooks(out io.Writer, list []daemon.Webhook) error {
@@ -117,24 +107,24 @@ attempt failed. With --json they have the events themselves.`,
 			if err != nil {
 				return err
 			}
-			if h.asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
-			}
-			if len(list) == 0 {
-				fmt.Fprintln(cmd.OutOrStdout(), "there are no dead letters")
-				return nil
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "ID\tTIME\tDEVICE\tTYPE\tATTEMPTS\tREASON")
-			for _, l := range list {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", l.ID, l.Time.Local().Format(time.DateTime), printable(l.Device), l.Type, l.Attempts, printable(l.Reason))
-			}
-			return w.Flush()
+			return write(cmd, list, func(out io.Writer) error { return printLetters(out, list) })
 		},
 	}
 	h.about(cmd)
-	h.inJSON(cmd)
 	return cmd
+}
+
+func printLetters(out io.Writer, list []webhook.Letter) error {
+	if len(list) == 0 {
+		fmt.Fprintln(out, "there are no dead letters")
+		return nil
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tTIME\tDEVICE\tTYPE\tATTEMPTS\tREASON")
+	for _, l := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", l.ID, l.Time.Local().Format(time.DateTime), printable(l.Device), l.Type, l.Attempts, printable(l.Reason))
+	}
+	return w.Flush()
 }
 
 // replayFails is after how many failures in a row replay --all stops: the receiver is down then.
@@ -177,7 +167,6 @@ The exit status is 1 if one of them could not be delivered.`, "drop": `drop remo
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all dead letters of the webhook")
 	h.about(cmd)
-	h.inJSON(cmd)
 	names := cmd.ValidArgsFunction
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, text string) ([]string, cobra.ShellCompDirective) {
 		if len(args) == 0 {
@@ -217,15 +206,15 @@ func (h *hooks) each(cmd *cobra.Command, what, name string, ids []string, all bo
 		}
 		done = append(done, one)
 		switch {
-		case h.asJSON:
+		case asJSON(cmd):
 		case one.Error != "":
 			fmt.Fprintf(out, "%s: failed: %s\n", printable(id), printable(one.Error))
 		default:
 			fmt.Fprintf(out, "%s: %s\n", printable(id), did)
 		}
 	}
-	if h.asJSON {
-		if err := json.NewEncoder(out).Encode(done); err != nil {
+	if asJSON(cmd) {
+		if err := writeJSON(out, done); err != nil {
 			return err
 		}
 	} else if len(ids) == 0 {

@@ -147,7 +147,10 @@ func TestCommands(t *testing.T) {
 		}
 		event := map[string]json.RawMessage{}
 		if json.Unmarshal([]byte(line), &event) != nil {
-			continue // what is not JSON goes to the standard error
+			t.Errorf("%q is no JSON", line)
+		}
+		if event["note"] != nil { // that the monitor has started, on the standard error
+			continue
 		}
 		if err := json.Unmarshal([]byte(line), &about); err != nil || about.Device != "1001" || time.Since(about.Time) > patience {
 			t.Errorf("%s: device %q at %s, %v", line, about.Device, about.Time, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,9 @@ devices, and webhooks that need attention; with --sessions and --devices, each c
 			if err := socket.ask(cmd.Context(), http.MethodGet, "/status?"+query.Encode(), &st); err != nil {
 				return err
 			}
-			return write(cmd, st, func(out io.Writer) error { return printStatus(out, &st, sessions, devices, time.Now()) })
+			return write(cmd, st, func(out io.Writer) error {
+				return printStatus(out, &st, sessions, devices, time.Now(), painterFor(cmd, out))
+			})
 		},
 	}
 	socket.flags(cmd)
@@ -79,39 +82,42 @@ devices, and webhooks that need attention; with --sessions and --devices, each c
 }
 
 // printStatus writes the state as text.
-func printStatus(out io.Writer, st *daemon.Status, sessions, devices bool, now time.Time) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+func printStatus(out io.Writer, st *daemon.Status, sessions, devices bool, now time.Time, p painter) error {
+	var text bytes.Buffer
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	age := func(t time.Time) string { return now.Sub(t).Round(time.Second).String() }
-	row := func(cells ...any) {
+	coloured := func(c colour, cells ...any) {
 		text := make([]string, len(cells))
 		for i, c := range cells {
 			text[i] = printable(fmt.Sprint(c))
 		}
-		fmt.Fprintln(w, strings.Join(text, "\t"))
+		fmt.Fprintln(w, strings.Join(text, "\t")+beforeColour+string(c))
 	}
+	row := func(cells ...any) { coloured(uncoloured, cells...) }
 	fmt.Fprintf(w, "tr87proxy %s, running for %s\n\n", st.Version, age(st.Started))
 	row("LISTENER", "PROTOCOL", "ADDRESS", "STATE")
 	for _, s := range st.Servers {
 		state := map[bool]string{true: "open", false: "stopped"}[s.Serves]
+		c := map[bool]colour{true: good, false: busy}[s.Serves]
 		if s.Failure != "" {
-			state = "failed: " + s.Failure
+			state, c = "failed: "+s.Failure, bad
 		}
-		row(s.Name, s.Protocol+"/"+s.Transport, s.Address, state)
+		coloured(c, s.Name, s.Protocol+"/"+s.Transport, s.Address, state)
 	}
 	fmt.Fprintln(w)
 	row("LINK", "STATE", "FOR", "MONITORS", "")
 	for _, l := range st.Core.Links {
-		state := "down"
+		state, c := "down", bad
 		if l.Up {
-			state = "up, " + l.Status
+			state, c = "up, "+l.Status, good
 		}
-		row(l.Name, state, age(l.Since), l.Monitors, l.Failure)
+		coloured(c, l.Name, state, age(l.Since), l.Monitors, l.Failure)
 	}
 	if len(st.Applications) > 0 {
 		fmt.Fprintln(w)
 		row("APPLICATION", "AS", "STATE", "FOR", "")
 		for _, a := range st.Applications {
-			row(a.URL, a.As, map[bool]string{true: "connected", false: "not connected"}[a.Up], age(a.Since), a.Failure)
+			coloured(map[bool]colour{true: good, false: bad}[a.Up], a.URL, a.As, map[bool]string{true: "connected", false: "not connected"}[a.Up], age(a.Since), a.Failure)
 		}
 	}
 	fmt.Fprintf(w, "\n%s, %s, %s at the links", counted(int64(st.Core.Sessions), "session", "sessions"), counted(int64(st.Core.Applications), "application session", "application sessions"), counted(int64(st.Core.Monitors), "monitor", "monitors"))
@@ -127,20 +133,21 @@ func printStatus(out io.Writer, st *daemon.Status, sessions, devices bool, now t
 		if st.Reload.Partly {
 			holds = "its configuration holds, but for the listeners that it could not open"
 		}
-		fmt.Fprintf(w, "the last reload failed %s ago; %s:\n", age(st.Reload.Failed), holds)
+		coloured(bad, fmt.Sprintf("the last reload failed %s ago; %s:", age(st.Reload.Failed), holds))
 		for _, line := range strings.Split(st.Reload.Failure, "\n") {
-			fmt.Fprintln(w, "  "+printable(line))
+			coloured(bad, "  "+line)
 		}
 	}
 	if c := st.Webhooks; c != nil && (c.Disabled+c.Failing+c.NoRoom+c.Letters > 0) {
-		fmt.Fprintf(w, "%s: failing %d, disabled %d, waiting for room %d; dead letters: %d; tr87proxy webhooks list shows more\n", counted(int64(c.All), "webhook", "webhooks"), c.Failing, c.Disabled, c.NoRoom, c.Letters)
+		coloured(busy, fmt.Sprintf("%s: failing %d, disabled %d, waiting for room %d; dead letters: %d; tr87proxy webhooks list shows more", counted(int64(c.All), "webhook", "webhooks"), c.Failing, c.Disabled, c.NoRoom, c.Letters))
 	}
 	if st.Locks > 0 {
-		fmt.Fprintf(w, "%d names are locked after wrong passwords: tr87proxy unlock lists them\n", st.Locks)
+		coloured(busy, fmt.Sprintf("%d names are locked after wrong passwords: tr87proxy unlock lists them", st.Locks))
 	}
 	if st.Audit != nil {
-		for _, line := range auditLines(st.Audit, time.Now()) {
-			fmt.Fprintln(w, printable(line))
+		lines := auditLines(st.Audit, time.Now())
+		for i, line := range lines { // the last one has no trouble
+			coloured(map[bool]colour{true: bad}[i < len(lines)-1], line)
 		}
 	}
 	if sessions {
@@ -154,18 +161,29 @@ func printStatus(out io.Writer, st *daemon.Status, sessions, devices bool, now t
 		fmt.Fprintln(w)
 		row("DEVICE", "CALL", "LINK", "CLIENTS", "")
 		for _, d := range st.Devices {
-			row(d.Device, d.Call, d.Link, d.Clients, map[bool]string{true: "", false: "waits for the link"}[d.Active])
+			coloured(map[bool]colour{false: busy}[d.Active], d.Device, d.Call, d.Link, d.Clients, map[bool]string{true: "", false: "waits for the link"}[d.Active])
 		}
 	}
 	if devices && st.Phones != nil {
 		fmt.Fprintln(w)
 		row("TELEPHONE", "PEER", "FOR", "")
 		for _, t := range st.Phones.Telephones {
-			row(t.Number, t.Peer, t.Expires.Sub(now).Round(time.Second), map[bool]string{true: "", false: "does not answer"}[t.Reachable])
+			coloured(map[bool]colour{false: bad}[t.Reachable], t.Number, t.Peer, t.Expires.Sub(now).Round(time.Second), map[bool]string{true: "", false: "does not answer"}[t.Reachable])
 		}
 	}
-	return w.Flush()
+	_ = w.Flush() // to memory
+	for line := range strings.Lines(text.String()) {
+		shown, c, _ := strings.Cut(strings.TrimSuffix(line, "\n"), beforeColour)
+		if _, err := fmt.Fprintln(out, p.paint(colour(c), shown)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+// beforeColour stands between a line of the status and its colour, until its columns are aligned. printable leaves none in the
+// line itself.
+const beforeColour = "\x1e"
 
 func serverCommand() *cobra.Command {
 	var socket adminSocket

@@ -31,10 +31,11 @@ not do what you expect; they do not change the status.`,
 				Warnings []string `json:"warnings"`
 			}{file, append([]string{}, daemon.Warnings(cfg)...)}
 			return write(cmd, checked, func(out io.Writer) error {
+				p := painterFor(cmd, out)
 				for _, warning := range checked.Warnings {
-					fmt.Fprintln(out, printable(file+": warning: "+warning))
+					fmt.Fprintln(out, p.paint(busy, printable(file+": warning:"))+" "+printable(warning))
 				}
-				fmt.Fprintf(out, "%s: no faults\n", file)
+				fmt.Fprintln(out, p.paint(good, file+": no faults"))
 				return nil
 			})
 		},

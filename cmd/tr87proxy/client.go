@@ -28,12 +28,14 @@ type clientFlags struct {
 	as                           string
 	ca, certificate, key         string
 	trace                        bool
-	inJSON                       func() bool // whether the command writes JSON
+	inJSON                       func() bool    // whether the command writes JSON
+	painter                      func() painter // of its output
 	timeout                      time.Duration
 }
 
 func (f *clientFlags) add(cmd *cobra.Command) {
 	f.inJSON = func() bool { return asJSON(cmd) }
+	f.painter = func() painter { return painterFor(cmd, cmd.OutOrStdout()) }
 	fl := cmd.Flags()
 	fl.StringVarP(&f.server, "server", "s", "sip:tr87proxy@127.0.0.1:5062;transport=tcp", "SIP URI of the TR/87 server")
 	fl.StringVar(&f.proxy, "proxy", "", "SIP URI of an outbound proxy")
@@ -189,7 +191,7 @@ func (c *connection) show(m *uacsta.Message) {
 func (c *connection) event(m *uacsta.Message) {
 	device := c.monitored[m.CrossRef()]
 	if !c.flags.inJSON() {
-		fmt.Fprintln(c.out, narrate(m, device, time.Now()))
+		fmt.Fprintln(c.out, c.flags.painter().paint(colourOf(m), narrate(m, device, time.Now())))
 		return
 	}
 	message, _ := m.MarshalJSON() // every message has a form
@@ -214,14 +216,4 @@ func tracer(w io.Writer) func(sip.Traced) {
 		}
 		fmt.Fprint(w, b.String())
 	}
-}
-
-// printable replaces control characters, so that a peer cannot control the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' || r == 0x7f {
-			return '?'
-		}
-		return r
-	}, s)
 }

@@ -31,6 +31,23 @@ func narrate(m *uacsta.Message, device string, now time.Time) string {
 	return line
 }
 
+// colourOf returns the colour of the line about an event.
+func colourOf(m *uacsta.Message) colour {
+	switch m.Name() {
+	case uacsta.NameOfferedEvent, uacsta.NameDeliveredEvent, uacsta.NameQueuedEvent:
+		return busy
+	case uacsta.NameEstablishedEvent, uacsta.NameRetrievedEvent, uacsta.NameConferencedEvent, uacsta.NameTransferedEvent:
+		return good
+	case uacsta.NameHeldEvent:
+		return held
+	case uacsta.NameFailedEvent:
+		return bad
+	case uacsta.NameConnectionClearedEvent:
+		return faint
+	}
+	return uncoloured
+}
+
 // narration is an event as one device sees it.
 type narration struct {
 	*uacsta.Message

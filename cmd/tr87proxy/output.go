@@ -25,6 +25,7 @@ const noJSON = "no-json"
 // outputFlags adds the flags about the output to all commands.
 func outputFlags(root *cobra.Command) {
 	root.PersistentFlags().Bool("json", false, "write JSON for programs, also of errors")
+	root.PersistentFlags().Bool("no-color", false, "write no colours in a terminal; so does the environment variable NO_COLOR")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		for of := cmd; of != nil; of = of.Parent() {
 			if instead := of.Annotations[noJSON]; instead != "" && asJSON(cmd) {
@@ -115,7 +116,22 @@ func complain(errOut io.Writer, cmd *cobra.Command, args []string, err error) {
 		_ = writeJSON(errOut, describeFailure(err))
 		return
 	}
-	fmt.Fprintln(errOut, "tr87proxy:", err)
+	p := painterFor(cmd, errOut)
+	var faults config.Faults
+	text := err.Error()
+	for i, line := range strings.Split(text, "\n") {
+		line = printable(line)
+		if i == 0 {
+			line = p.paint(bad, "tr87proxy:") + " " + line
+		}
+		if errors.As(err, &faults) {
+			for _, one := range faults {
+				place := fmt.Sprintf("%s:%d: %s:", one.File, one.Line, one.Key)
+				line = strings.Replace(line, place, p.paint(bad, place), 1)
+			}
+		}
+		fmt.Fprintln(errOut, line)
+	}
 }
 
 // dashes returns how many arguments can be flags: those before --.

@@ -183,6 +183,24 @@ func (r *row) text() string {
 	return printable(strings.Join(list, ", ") + r.active())
 }
 
+// colour returns the colour of the row: that of its first call.
+func (r *row) colour() colour {
+	if len(r.calls) == 0 {
+		return faint
+	}
+	switch uacsta.LocalConnectionState(r.calls[0].state) {
+	case uacsta.Alerting, uacsta.Queued, uacsta.Initiated:
+		return busy
+	case uacsta.Connected:
+		return good
+	case uacsta.Hold:
+		return held
+	case uacsta.Fail:
+		return bad
+	}
+	return uncoloured
+}
+
 // active lists the active features.
 func (r *row) active() string {
 	text := ""

@@ -132,13 +132,13 @@ func (s *screen) text(now time.Time) string {
 	if len(rows) > end-s.top {
 		shown += fmt.Sprintf(", %d to %d", s.top+1, end)
 	}
-	lines := make([]string, 0, s.height)
-	lines = append(lines, now.Format(time.TimeOnly)+"  "+shown+" by "+s.order.String()+"  "+s.filter.or("/ filter  s sort  a active  q quit"), s.w.trouble,
+	lines := plainLines(now.Format(time.TimeOnly)+"  "+shown+" by "+s.order.String()+"  "+s.filter.or("/ filter  s sort  a active  q quit"), s.w.trouble,
 		fmt.Sprintf("%-12s %-11s %-28s %9s", "DEVICE", "STATE", "CALL", "FOR"))
+	lines[1].colour = bad
 	for _, r := range rows[s.top:end] {
-		lines = append(lines, r.line(now))
+		lines = append(lines, painted{r.line(now), r.colour()})
 	}
-	return fitted(lines, s.width)
+	return fitted(lines, s.width, s.w.painter)
 }
 
 // selected returns the rows that the filter leaves, in their order. The caller holds the watcher's lock.

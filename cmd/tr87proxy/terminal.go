@@ -1,24 +1,12 @@
 package main
 
 import (
-	"io"
 	"math"
-	"os"
 	"strings"
 	"unicode/utf8"
 
 	tea "charm.land/bubbletea/v2"
 )
-
-// terminal reports whether the output is a terminal.
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
 
 // headLines are the lines above the list of a full screen.
 const headLines = 3
@@ -86,13 +74,16 @@ func (f filter) chooses(text string) bool {
 }
 
 // fitted returns lines for a screen of a width.
-func fitted(lines []string, width int) string {
+func fitted(lines []painted, width int, p painter) string {
+	texts := make([]string, len(lines))
 	for i, line := range lines {
-		if lines[i] = printable(line); width > 1 {
-			lines[i] = cut(lines[i], width)
+		text := printable(line.text)
+		if width > 1 {
+			text = cut(text, width)
 		}
+		texts[i] = p.paint(line.colour, text)
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(texts, "\n")
 }
 
 // cut returns a text of at most so many characters.

@@ -66,9 +66,9 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
 				if !terminal(out) || asJSON(cmd) {
 					return usageError{errors.New("--interactive needs a terminal, and shows it to people: without --json")}
 				}
-				return (&traceScreen{ctx: cmd.Context(), socket: &socket, query: q}).run(out)
+				return (&traceScreen{ctx: cmd.Context(), socket: &socket, query: q, painter: painterFor(cmd, out)}).run(out)
 			}
-			v := &traceView{out: out, errOut: cmd.ErrOrStderr(), json: asJSON(cmd), raw: raw, follow: follow, history: !follow || last > 0 || pcap != "", arrow: arrowsOf(out)}
+			v := &traceView{out: out, errOut: cmd.ErrOrStderr(), json: asJSON(cmd), raw: raw, follow: follow, history: !follow || last > 0 || pcap != "", arrow: arrowsOf(out), painter: painterFor(cmd, out)}
 			if pcap == "" {
 				return v.run(cmd.Context(), &socket, q)
 			}
@@ -103,7 +103,8 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
 type traceView struct {
 	out, errOut                io.Writer
 	json, raw, follow, history bool
-	arrow                      int             // columns of an arrow of the ladder
+	arrow                      int // columns of an arrow of the ladder
+	painter                    painter
 	packets                    *capture.Writer // takes octets, in place of out; nil: out
 }
 
@@ -164,7 +165,7 @@ func (v *traceView) show(answer trace.Answer) error {
 			lines = wireLines
 		}
 		for _, line := range lines(r) {
-			if _, err := fmt.Fprintln(v.out, strings.TrimRight(line, " ")); err != nil {
+			if _, err := fmt.Fprintln(v.out, v.painter.paint(recordColour(r), strings.TrimRight(line, " "))); err != nil {
 				return err
 			}
 		}
@@ -235,6 +236,19 @@ func (v *traceView) ladder(r *trace.Record) []string {
 		return []string{client}
 	}
 	return []string{client, proxy + "| " + printable(note)}
+}
+
+// recordColour returns the colour of a record.
+func recordColour(r *trace.Record) colour {
+	switch {
+	case r.Failure():
+		return bad
+	case r.Kind == trace.Decision:
+		return good
+	case r.Kind == "event":
+		return held
+	}
+	return uncoloured
 }
 
 // drawn draws the arrow of a message.

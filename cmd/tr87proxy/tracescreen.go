@@ -25,6 +25,7 @@ type traceScreen struct {
 	socket *adminSocket
 	query  operations.TraceQuery
 
+	painter       painter
 	width, height int
 	records       []trace.Record
 	paused        bool
@@ -235,41 +236,49 @@ func (s *traceScreen) View() tea.View {
 
 // text returns the screen.
 func (s *traceScreen) text() string {
-	var lines []string
+	var lines []painted
 	if s.chosen == "" {
 		lines = s.listed()
 	} else {
 		lines = s.shown()
 	}
-	return fitted(lines, s.width)
+	return fitted(lines, s.width, s.painter)
 }
 
 // head returns the first lines of the screen.
-func (s *traceScreen) head(what, keys string) []string {
+func (s *traceScreen) head(what, keys string) []painted {
 	if s.paused {
 		what += ", paused"
 	}
-	return []string{what + "   " + s.filter.or(keys), s.note}
+	return plainLines(what+"   "+s.filter.or(keys), s.note)
 }
 
 // marked returns a line with or without the cursor.
-func marked(line string, on bool) string {
+func marked(line string, c colour, on bool) painted {
 	if on {
-		return "> " + line
+		return painted{"> " + line, c}
 	}
-	return "  " + line
+	return painted{"  " + line, c}
 }
 
 // listed returns the lines of the list.
-func (s *traceScreen) listed() []string {
+func (s *traceScreen) listed() []painted {
 	groups := s.groups()
 	s.list.move(len(groups), max(1, s.height-headLines))
 	lines := s.head(fmt.Sprintf("%d %s", len(groups), s.by), "Enter ladder  Tab calls, sessions  / filter  p pause  w save  q quit")
-	lines = append(lines, fmt.Sprintf("  %-12s %-12s %-24s %-12s %s", "TIME", "CLIENT", "WHAT", "CALL", "OUTCOME"))
+	lines = append(lines, plainLines(fmt.Sprintf("  %-12s %-12s %-24s %-12s %s", "TIME", "CLIENT", "WHAT", "CALL", "OUTCOME"))...)
 	for i := s.list.top; i < min(len(groups), s.list.top+s.height-headLines); i++ {
-		lines = append(lines, marked(groups[i].line(), i == s.list.at))
+		lines = append(lines, marked(groups[i].line(), groups[i].colour(), i == s.list.at))
 	}
 	return lines
+}
+
+// colour returns the colour of a group: that of a failure, if there is one in it.
+func (g group) colour() colour {
+	if slices.ContainsFunc(g.records, (*trace.Record).Failure) {
+		return bad
+	}
+	return recordColour(g.records[0])
 }
 
 // line returns a group as a line: its first message, who sent it, and how it ended.
@@ -307,27 +316,27 @@ func (s *traceScreen) group() group {
 }
 
 // shown returns the lines of the ladder of the chosen group, and of the message at the cursor.
-func (s *traceScreen) shown() []string {
+func (s *traceScreen) shown() []painted {
 	g := s.group()
 	room := max(1, s.height/2-2)
 	s.ladder.move(len(g.records), room)
 	lines := s.head(fmt.Sprintf("%d records", len(g.records)), "Esc back  p pause  w save  q quit")
 	view := &traceView{arrow: max(narrowArrow, min(wideArrow, (s.width-2-timeColumn-clientColumn-linkColumn)/2))}
 	for i := s.ladder.top; i < min(len(g.records), s.ladder.top+room); i++ {
-		lines = append(lines, marked(view.ladder(g.records[i])[0], i == s.ladder.at))
+		lines = append(lines, marked(view.ladder(g.records[i])[0], recordColour(g.records[i]), i == s.ladder.at))
 	}
 	for len(lines) < room+2 {
-		lines = append(lines, "")
+		lines = append(lines, painted{})
 	}
-	lines = append(lines, strings.Repeat("-", s.width))
+	lines = append(lines, painted{strings.Repeat("-", s.width), faint})
 	if len(g.records) == 0 {
 		return lines
 	}
 	r := g.records[s.ladder.at]
 	about := strings.Join(slices.DeleteFunc([]string{r.Name, r.Front, r.Peer, r.Link, r.Reason}, func(text string) bool { return text == "" }), "  ")
-	lines = append(lines, about)
+	lines = append(lines, painted{about, recordColour(r)})
 	for line := range strings.Lines(readable(r.Message)) {
-		lines = append(lines, strings.TrimRight(line, "\n"))
+		lines = append(lines, painted{text: strings.TrimRight(line, "\n")})
 	}
 	return lines[:min(len(lines), s.height)]
 }

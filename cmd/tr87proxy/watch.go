@@ -33,6 +33,7 @@ lost, it connects again.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w := &watcher{flags: flags, devices: args, errOut: cmd.ErrOrStderr()}
 			out := cmd.OutOrStdout()
+			w.painter = painterFor(cmd, out)
 			if w.json = asJSON(cmd); !plain && !w.json && terminal(out) {
 				return w.onScreen(cmd.Context(), out)
 			}
@@ -51,6 +52,7 @@ type watcher struct {
 	devices []string // none: all that there are
 	errOut  io.Writer
 	json    bool
+	painter painter
 	changed func() // is called after each change
 
 	mu      sync.Mutex
@@ -242,7 +244,7 @@ func (w *watcher) write(out io.Writer) {
 				_ = writeJSON(&b, r.entry(time.Now()))
 				continue
 			}
-			fmt.Fprintf(&b, "%s  %-12s %s\n", time.Now().Format("15:04:05.000"), printable(r.device), text)
+			fmt.Fprintln(&b, w.painter.paint(r.colour(), fmt.Sprintf("%s  %-12s %s", time.Now().Format("15:04:05.000"), printable(r.device), text)))
 		}
 	}
 	fmt.Fprint(out, b.String())

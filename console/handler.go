@@ -100,14 +100,15 @@ func (c *Console) call(w http.ResponseWriter, r *http.Request, l *login) {
 	c.parts.API(w, r.WithContext(kind.WithServing(r.Context(), l.ctx)), l.visitor())
 }
 
-// administer serves a request of an administrator. The audit file has an action before it happens, and its outcome.
+// administer serves a request of an administrator. The audit file has an action, and the download of octets, before it happens, and
+// its outcome.
 func (c *Console) administer(w http.ResponseWriter, r *http.Request, l *login) {
 	within, cancel := context.WithCancel(r.Context()) // it waits no longer than the login lasts
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
 	action := http.StripPrefix("/admin", c.parts.Admin)
 	r = r.WithContext(within)
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.Path != "/admin/pcap" {
 		action.ServeHTTP(w, r)
 		return
 	}

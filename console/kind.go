@@ -57,6 +57,7 @@ func (s *Settings) Warnings() []string {
 // Parts are what a console shows, from the rest of the proxy.
 type Parts struct {
 	Version string
+	Demo    bool         // it is a demonstration or simulation, with telephones to lift and dial
 	Admin   http.Handler // the requests of administrators, without /admin
 	// API serves a request of a client that has logged in at the console.
 	API   func(w http.ResponseWriter, r *http.Request, v *kind.Visitor)

@@ -51,7 +51,7 @@ type session struct {
 }
 
 func (c *Console) session(w http.ResponseWriter, l *login) {
-	respond(w, http.StatusOK, session{l.identified.Identity.Name, l.csrf, l.until, c.parts.Version, c.env.Config.Demo})
+	respond(w, http.StatusOK, session{l.identified.Identity.Name, l.csrf, l.until, c.parts.Version, c.parts.Demo})
 }
 
 // logIn is POST /session.

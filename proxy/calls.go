@@ -30,6 +30,7 @@ type calls struct {
 	over     list.List
 	octets   int // memory of all calls
 	most     int // limit of octets
+	began    int64
 }
 
 // knownCall is one call.
@@ -73,9 +74,17 @@ func (c *calls) of(link string) *knownCall {
 		k = &knownCall{link: link, shown: c.refs.next(), parties: map[string]heardParty{}}
 		c.byLink[link], c.byShown[k.shown] = k, k
 		c.octets += knownCallSize + len(link)
+		c.began++
 	}
 	c.file(k)
 	return k
+}
+
+// counts returns how many calls have parties, and how many calls there have been.
+func (c *calls) counts() (living int, began int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.living.Len(), c.began
 }
 
 // file moves a call to the front of its list and drops calls that exceed the limits. The caller holds

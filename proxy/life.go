@@ -206,7 +206,9 @@ func (l *life) requestIf(by *Session, req *uacsta.Message, still func() error, r
 		}
 		oneWay := req.OneWay()
 		t.traced(true, req)
+		asked := time.Now()
 		l.carry(req.Clone(), func(res *uacsta.Message, err error) { // the link owns the clone from now on
+			t.roundTrip.Store(int64(time.Since(asked)))
 			t.tracedAnswer(req, res, err)
 			if err == nil && res == nil && !oneWay {
 				err = errors.New("the link returned no response")

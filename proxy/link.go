@@ -97,6 +97,7 @@ type managedLink struct {
 	cancel      context.CancelFunc // stops the supervision; guarded by Proxy.mu
 	done        chan struct{}      // closed when the supervision has stopped
 	calls       *calls
+	roundTrip   atomic.Int64  // of the last request, in nanoseconds
 	log         *slog.Logger  // repeats equal lines once a second at most
 	memory      budget        // for snapshot segments and held events
 	pictures    budget        // for the pictures of the link's devices
@@ -112,6 +113,7 @@ type managedLink struct {
 	condition condition
 	since     time.Time               // when the link came up or went down
 	failure   error                   // why the link is down
+	next      time.Time               // when it is connected again
 	cut       context.CancelCauseFunc // cancels Run
 }
 
@@ -188,6 +190,9 @@ func (t *managedLink) supervise(ctx context.Context) {
 			wait.Reset()
 		}
 		pause := wait.Next()
+		t.mu.Lock()
+		t.next = time.Now().Add(pause)
+		t.mu.Unlock()
 		t.log.Error("link down", "err", err, "retry", pause.Round(time.Millisecond))
 		if !gate.Sleep(ctx, pause) {
 			return
@@ -200,7 +205,7 @@ func (t *managedLink) live(ctx context.Context) (err error) {
 	ctx, cut := context.WithCancelCause(ctx)
 	defer cut(nil)
 	t.mu.Lock()
-	t.cut = cut
+	t.cut, t.next = cut, time.Time{}
 	t.mu.Unlock()
 	defer func() {
 		if why := recover(); why != nil {

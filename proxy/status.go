@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,11 @@ type LinkStatus struct {
 	Status   string    `json:"status,omitempty"` // as the switch reports it
 	Failure  string    `json:"failure,omitempty"`
 	Monitors int       `json:"monitors"`
+	// Next is when a link that is down is connected again; the zero time: it is being connected, or up.
+	Next      time.Time     `json:"next,omitzero"`
+	RoundTrip time.Duration `json:"-"` // of the last request; 0: there was none
+	Calls     int           `json:"-"` // that have parties now
+	Began     int64         `json:"-"` // calls since the link was made
 }
 
 // Status returns the state of the core.
@@ -44,13 +50,16 @@ func (t *managedLink) linkStatus() LinkStatus {
 	if l.Up {
 		l.Status = string(t.status)
 	} else if t.failure != nil {
-		l.Failure = t.failure.Error()
+		l.Failure, l.Next = t.failure.Error(), t.next
 	}
+	l.RoundTrip = time.Duration(t.roundTrip.Load())
+	l.Calls, l.Began = t.calls.counts()
 	return l
 }
 
 // SessionStatus is the state of one session.
 type SessionStatus struct {
+	ID          string    `json:"id"`
 	Identity    string    `json:"identity"`
 	Peer        string    `json:"peer"`
 	Line        string    `json:"line,omitempty"`
@@ -67,7 +76,7 @@ func (p *Proxy) SessionList() []SessionStatus {
 	for _, s := range sessions {
 		s.mu.Lock()
 		st := SessionStatus{
-			Identity: s.Identity().String(), Peer: s.peer, Line: s.line.String(), Since: s.since, Monitors: len(s.monitors), Queue: len(s.queue),
+			ID: s.id, Identity: s.Identity().String(), Peer: s.peer, Line: s.line.String(), Since: s.since, Monitors: len(s.monitors), Queue: len(s.queue),
 		}
 		if s.app != nil {
 			st.Application = s.app.id
@@ -77,6 +86,20 @@ func (p *Proxy) SessionList() []SessionStatus {
 	}
 	slices.SortFunc(list, func(a, b SessionStatus) int { return a.Since.Compare(b.Since) })
 	return list
+}
+
+// ErrEnded closes a session that an administrator ends.
+var ErrEnded = errors.New("an administrator has ended the session")
+
+// EndSession closes the session with an ID, of [SessionStatus], and reports whether there was one. Its client may come again.
+func (p *Proxy) EndSession(id string) bool {
+	sessions := p.sessionList()
+	i := slices.IndexFunc(sessions, func(s *Session) bool { return s.id == id })
+	if i < 0 {
+		return false
+	}
+	sessions[i].disconnect(ErrEnded)
+	return true
 }
 
 // DeviceStatus is the state of one monitor.

@@ -170,7 +170,7 @@ Or use this program in another terminal:
 // can be nil. hint says what to do if it cannot.
 func runDemo(ctx context.Context, cfg *config.Config, log io.Writer, hint string) (served map[string]string, stopped <-chan error, err error) {
 	addresses := make(chan [2]string, 8)
-	n, err := daemon.New(cfg, daemon.Options{Version: version(), Log: log, Listening: func(transport, address string) { addresses <- [2]string{transport, address} }})
+	n, err := daemon.New(cfg, daemon.Options{Version: version(), Play: true, Log: log, Listening: func(transport, address string) { addresses <- [2]string{transport, address} }})
 	if err != nil {
 		return nil, nil, err
 	}

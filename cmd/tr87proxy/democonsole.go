@@ -42,6 +42,7 @@ func (d *demoConsole) serve(cfg *config.Config) (err error) {
 		return err
 	}
 	cfg.Grants = append(cfg.Grants, config.Grant{Who: consoleName, Control: []string{"*"}, Dial: []string{"*"}, Administer: true})
+	cfg.Trace.OctetsMiB = 8 // for capture files
 	cfg.Front("console").(*console.Settings).Listen = []config.Listener{{Transport: "tcp", Address: d.address}}
 	return accounts.Edit(cfg.Sessions.Accounts, func(list []accounts.Account) ([]accounts.Account, error) { return append(list, admin), nil })
 }

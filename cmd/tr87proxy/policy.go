@@ -1,24 +1,18 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tr87proxy/tr87proxy/api"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
 	"github.com/tr87proxy/tr87proxy/internal/tokens"
 	"github.com/tr87proxy/tr87proxy/policy"
-	"github.com/tr87proxy/tr87proxy/proxy"
-	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 func policyCommand() *cobra.Command {
@@ -65,21 +59,6 @@ the HTTP interface, such as call. The exit status is 1 if it may not.`,
   tr87proxy policy explain --as crm --front xml --at "2026-11-24 22:00" MonitorStart 217
   tr87proxy policy explain --as crm --front api --scope observe call 100 101`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			service := cmp.Or(api.Service(args[0]), args[0])
-			switch {
-			case !uacsta.IsRequest(service):
-				return usageError{fmt.Errorf("%q is not a service; write for example MakeCall or MonitorStart, or an action of the HTTP interface: call, answer, set-forwarding", args[0])}
-			case !slices.Contains(fronts, front):
-				return usageError{fmt.Errorf("--front %q: write one of: %s", front, strings.Join(fronts, ", "))}
-			case scope != string(tokens.Observe) && scope != string(tokens.Control):
-				return usageError{fmt.Errorf("--scope %q: write observe or control", scope)}
-			case scope == string(tokens.Observe) && front != api.Kind.Name():
-				return usageError{fmt.Errorf("--scope: only tokens have one; write --front %s", api.Kind.Name())}
-			}
-			reach := proxy.ReachPolicy
-			if scope == string(tokens.Observe) {
-				reach = proxy.ReachObserve
-			}
 			when := time.Now()
 			if at != "" {
 				var err error
@@ -87,24 +66,15 @@ the HTTP interface, such as call. The exit status is 1 if it may not.`,
 					return usageError{fmt.Errorf("--at %q: write for example \"2026-11-24 22:00\"", at)}
 				}
 			}
-			_, rules, numbers, err := loadPolicy(cmd, *file)
+			cfg, rules, numbers, err := loadPolicy(cmd, *file)
 			if err != nil {
 				return err
 			}
-			ask := policy.Request{Who: policy.Identity{Name: identityOf(as)}, Front: front, Service: service, Action: proxy.ActionOf(service), At: when}
-			for i, written := range args[1:] {
-				number, err := numbers.Parse(written, "")
-				if err != nil {
-					return usageError{fmt.Errorf("%.64q %w", written, err)}
-				}
-				if i == 0 {
-					ask.Device = number
-					continue
-				}
-				ask.Destinations = append(ask.Destinations, number)
+			e, err := daemon.Explain(cfg, rules, numbers, daemon.Question{Identity: as, Front: front, Scope: scope, Service: args[0], Device: args[1], Destinations: args[2:], At: when})
+			if err != nil {
+				return usageError{err}
 			}
-			e := explainRequest(rules, ask, reach)
-			if err := write(cmd, e, e.text); err != nil || e.Allowed {
+			if err := write(cmd, e, func(out io.Writer) error { return printExplanation(out, e) }); err != nil || e.Allowed {
 				return err
 			}
 			return errors.New("refused")
@@ -120,69 +90,20 @@ the HTTP interface, such as call. The exit status is 1 if it may not.`,
 	return cmd
 }
 
-// explanation is what the rules say about a request.
-type explanation struct {
-	Who          string    `json:"who"`
-	Front        string    `json:"front"`
-	At           time.Time `json:"at"`
-	Service      string    `json:"service"`
-	Device       string    `json:"device"`
-	Destinations []string  `json:"destinations,omitempty"`
-	Allowed      bool      `json:"allowed"`
-	Reason       string    `json:"reason"`
-	Tried        []tried   `json:"tried"` // rules that do not decide
-}
-
-// tried is a rule that does not decide, or does not fit a number.
-type tried struct {
-	Rule   string `json:"rule"`
-	Why    string `json:"why,omitempty"`
-	Number string `json:"number,omitempty"` // after a rule that fits
-}
-
-// explainRequest decides about a request.
-func explainRequest(rules *policy.Policy, ask policy.Request, reach proxy.Reach) *explanation {
-	e := &explanation{Who: ask.Who.Name, Front: ask.Front, At: ask.At, Service: ask.Service, Device: ask.Device.String(), Tried: []tried{}}
-	for _, to := range ask.Destinations {
-		e.Destinations = append(e.Destinations, to.String())
-	}
-	decision, fixed := reach.Decide(ask.Action)
-	if !fixed {
-		var trials []policy.Trial
-		decision, trials = rules.Explain(ask)
-		for _, t := range trials {
-			e.Tried = append(e.Tried, tried{Rule: t.Rule, Why: t.Why})
-		}
-	}
-	e.Allowed, e.Reason = decision.Allowed, decision.Reason
-	return e
-}
-
-// text writes the explanation for people.
-func (e *explanation) text(out io.Writer) error {
-	fmt.Fprintf(out, "%s, by %s, at %s: %s %s", printable(e.Who), e.Front, e.At.Format("Mon 2006-01-02 15:04"), e.Service, printable(e.Device))
+// printExplanation writes an explanation for people.
+func printExplanation(out io.Writer, e *daemon.Explanation) error {
+	fmt.Fprintf(out, "%s, by %s, at %s: %s %s", printable(e.Identity), e.Front, e.When.Format("Mon 2006-01-02 15:04"), e.Service, printable(e.Device))
 	if len(e.Destinations) > 0 {
 		fmt.Fprintf(out, " to %s", printable(strings.Join(e.Destinations, ", ")))
 	}
 	fmt.Fprintln(out)
-	for _, t := range e.Tried {
-		fmt.Fprintf(out, "  %-24s does not decide: %s\n", t.Rule, t.Why)
+	for _, s := range e.Steps {
+		if !s.Decides {
+			fmt.Fprintf(out, "  %-24s does not decide: %s\n", s.Rule, s.Why)
+		}
 	}
 	_, err := fmt.Fprintf(out, "%s: %s\n", map[bool]string{true: "yes", false: "no"}[e.Allowed], e.Reason)
 	return err
-}
-
-// identityOf returns the name by which rules know an identity, however somebody writes it.
-func identityOf(as string) string {
-	switch _, err := netip.ParseAddr(as); {
-	case err == nil: // a trusted peer; one of IPv6 is no URI
-		return as
-	case strings.Contains(as, ":"):
-		as = policy.IdentityOf(as)
-	case strings.Contains(as, "@"):
-		as = policy.IdentityOf("sip:" + as)
-	}
-	return strings.ToLower(as)
 }
 
 func translateCommand(file *string) *cobra.Command {
@@ -198,65 +119,37 @@ belongs to, how it is sent there, and each rule that was tried.`,
 			if err != nil {
 				return err
 			}
-			if link != "" && !slices.ContainsFunc(cfg.Links, func(l config.Link) bool { return l.Name == link }) {
-				return usageError{fmt.Errorf("no link %q in %s", link, *file)}
+			t, fault := daemon.Translate(cfg, numbers, args[0], "", link)
+			if t == nil {
+				return usageError{fmt.Errorf("%w in %s", fault, *file)}
 			}
-			t := translation{Written: args[0]}
-			number, steps, fault := numbers.Trace(args[0])
-			if t.Read = triedSteps(steps); fault == nil {
-				t.Canonical = number.String()
-				name, rules := daemon.LinkOf(cfg, link, t.Canonical)
-				t.Link = name
-				t.Sent, steps = rules.Trace(t.Canonical)
-				t.Encoded, t.Shown = triedSteps(steps), numbers.Client(t.Canonical)
-			}
-			if err := write(cmd, t, t.text); err != nil || fault == nil {
+			if err := write(cmd, t, func(out io.Writer) error { return printTranslation(out, t) }); err != nil {
 				return err
 			}
-			return fmt.Errorf("%.64q %w", args[0], fault)
+			return fault
 		},
 	}
 	cmd.Flags().StringVar(&link, "link", "", "link to translate for (default: the one that has the number)")
 	return cmd
 }
 
-// translation is what becomes of a number that a client writes.
-type translation struct {
-	Written   string  `json:"written"`
-	Read      []tried `json:"read"` // rules for numbers of clients
-	Canonical string  `json:"canonical,omitempty"`
-	Link      string  `json:"link,omitempty"`
-	Encoded   []tried `json:"encoded,omitempty"` // rules for numbers of the link
-	Sent      string  `json:"sent,omitempty"`
-	Shown     string  `json:"shown,omitempty"` // to clients that write tel:
-}
-
-// triedSteps returns the rules that were tried with a number.
-func triedSteps(list []policy.Step) []tried {
-	steps := make([]tried, len(list))
-	for i, s := range list {
-		if steps[i].Rule = s.Rule; s.Fits {
-			steps[i].Number = s.Number
-		} else {
-			steps[i].Why = "does not fit"
-		}
-	}
-	return steps
-}
-
-// text writes the translation for people.
-func (t *translation) text(out io.Writer) error {
-	steps := func(list []tried) {
+// printTranslation writes a translation for people.
+func printTranslation(out io.Writer, t *daemon.Translation) error {
+	steps := func(list []daemon.NumberStep) {
 		for _, s := range list {
-			fmt.Fprintf(out, "  %-24s %s\n", s.Rule, cmp.Or(s.Why, "fits: "+s.Number))
+			what := "does not fit"
+			if s.Fits {
+				what = "fits: " + s.Number
+			}
+			fmt.Fprintf(out, "  %-24s %s\n", s.Rule, what)
 		}
 	}
 	fmt.Fprintf(out, "written    %s\n", printable(t.Written))
-	if steps(t.Read); t.Canonical == "" {
+	if steps(t.Inward); t.Canonical == "" {
 		return nil
 	}
 	fmt.Fprintf(out, "canonical  %s\nlink       %s\n", t.Canonical, t.Link)
-	steps(t.Encoded)
+	steps(t.Outward)
 	_, err := fmt.Fprintf(out, "sent       %s\nshown      %s (to clients that write tel:)\n", printable(t.Sent), printable(t.Shown))
 	return err
 }

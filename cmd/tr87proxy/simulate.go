@@ -205,7 +205,7 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 		return err
 	}
 	served := make(chan string, 8)
-	n, err := daemon.New(cfg, daemon.Options{Version: version(), Log: log, Listening: func(transport, address string) { served <- transport + " " + address }})
+	n, err := daemon.New(cfg, daemon.Options{Version: version(), Play: true, Log: log, Listening: func(transport, address string) { served <- transport + " " + address }})
 	if err != nil {
 		return err
 	}

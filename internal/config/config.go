@@ -58,6 +58,9 @@ func (c *Config) At(key, text string) Fault {
 	return c.source.at(key, text)
 }
 
+// FromFile reports whether the configuration comes from a file, so that At knows lines.
+func (c *Config) FromFile() bool { return c.source != nil }
+
 // Log is the key log.
 type Log struct {
 	Level          string        `yaml:"level"`

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"net/http"
 
 	"github.com/tr87proxy/tr87proxy/console"
@@ -8,17 +9,22 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/operations"
 )
 
-// admin returns what administrators may ask.
-func (n *Node) admin() *operations.Admin {
+// admin returns what administrators may ask. by says for the audit file how they come.
+func (n *Node) admin(by string) *operations.Admin {
 	return &operations.Admin{
-		Status: n.status, Server: n.server, Reload: n.reload, Locks: func() any { return n.locks() }, Unlock: n.unlock,
+		Status: n.status, Server: n.server, Reload: n.reload, Locks: func() any { return n.locks() }, Unlock: func(name, from string, all bool) (any, error) { return n.unlock(by, name, from, all) },
 		Webhooks: func() any { return n.webhooks() }, Webhook: n.webhook, Trace: n.trace, Octets: n.octets,
+		Overview: n.overview, Messages: func() any { return requests() }, EndSession: n.endSession, Press: n.press,
+		Explain: func(r operations.Explain) (any, error) {
+			return n.explain(Question{Identity: r.Identity, Front: r.Front, Scope: r.Scope, Service: r.Service, Device: r.Device, Destinations: r.Destinations})
+		},
+		Numbers: func(number, from, link string) (any, error) { return n.translate(number, from, link) },
 	}
 }
 
 // attach gives the console what it shows. The audit file is open, if there is one.
 func (n *Node) attach() {
-	parts := console.Parts{Version: n.version, Admin: n.admin().Handler(), Audit: n.audit}
+	parts := console.Parts{Version: n.version, Admin: n.admin("console").Handler(), Audit: n.audit, Demo: n.demo || n.play}
 	for _, f := range n.fronts {
 		if f, ok := f.(interface {
 			ServeVisitor(w http.ResponseWriter, r *http.Request, v *kind.Visitor)
@@ -31,4 +37,12 @@ func (n *Node) attach() {
 			f.Attach(parts)
 		}
 	}
+}
+
+// endSession closes the session of a client.
+func (n *Node) endSession(id string) error {
+	if !n.core.EndSession(id) {
+		return fmt.Errorf("there is no session %.64q any more", id)
+	}
+	return nil
 }

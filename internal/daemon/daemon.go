@@ -52,6 +52,7 @@ type Node struct {
 	file    string // of the configuration
 	version string
 	demo    bool
+	play    bool // administrators lift and dial virtual telephones
 	started time.Time
 	log     *slog.Logger
 	level   *slog.LevelVar
@@ -97,6 +98,7 @@ type Node struct {
 type Options struct {
 	File      string                          // the file that reloads read; "" for no reloads
 	Version   string                          // for [Status]
+	Play      bool                            // administrators may lift and dial virtual telephones
 	Log       io.Writer                       // nil: no log
 	Listening func(transport, address string) // called with each address once its listener is open; can be nil
 }
@@ -107,7 +109,7 @@ func New(cfg *config.Config, o Options) (*Node, error) { return assemble(cfg, o,
 
 // assemble implements New. With readOnly it opens no file for writing; [Check] and [Decide] use that.
 func assemble(cfg *config.Config, o Options, readOnly bool) (*Node, error) {
-	n := &Node{cfg: cfg, file: o.File, version: o.Version, demo: cfg.Demo, level: &slog.LevelVar{}, started: time.Now()}
+	n := &Node{cfg: cfg, file: o.File, version: o.Version, demo: cfg.Demo, play: o.Play, level: &slog.LevelVar{}, started: time.Now()}
 	n.history.note(nil)
 	if o.Log == nil {
 		o.Log = io.Discard
@@ -341,7 +343,7 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 		if err != nil {
 			return fmt.Errorf("admin.socket: %w", err)
 		}
-		serve(n.admin().Run, l)
+		serve(n.admin("admin socket").Run, l)
 	}
 	if n.file != "" {
 		hangUps := make(chan os.Signal, 1)

@@ -61,8 +61,8 @@ func (n *Node) locks() []accounts.Lock {
 }
 
 // unlock removes the locks of a name at an address, and returns them. "" stands for every name or every
-// address. all must be true if both are "", and false otherwise.
-func (n *Node) unlock(name, from string, all bool) (any, error) {
+// address. all must be true if both are "", and false otherwise. by says for the audit file how the administrator comes.
+func (n *Node) unlock(by, name, from string, all bool) (any, error) {
 	var peer netip.Prefix
 	if all != (name == "" && from == "") {
 		return nil, errors.New("name a user, an address, or all")
@@ -79,7 +79,7 @@ func (n *Node) unlock(name, from string, all bool) (any, error) {
 		list = append(list, g.Unlock(name, peer)...)
 	}
 	for _, l := range list {
-		n.audit.Note(audit.Entry{Kind: "unlocked", Front: "admin socket", Reason: fmt.Sprintf("the lock of %s at %s (%s)", l.Name, l.Address, l.Of)})
+		n.audit.Note(audit.Entry{Kind: "unlocked", Front: by, Reason: fmt.Sprintf("the lock of %s at %s (%s)", l.Name, l.Address, l.Of)})
 		n.log.Info("unlocked", "of", l.Of, "name", l.Name, "address", l.Address)
 	}
 	return list, nil

@@ -20,6 +20,9 @@ type Peer struct {
 	Addresses []string `yaml:"addresses"`
 }
 
+// Peers returns the addresses.
+func (p *Peer) Peers() []string { return p.Addresses }
+
 // Check reports a missing address, and addresses that are neither host nor host:port.
 func (p *Peer) Check(s *config.Section) {
 	if len(p.Addresses) == 0 {

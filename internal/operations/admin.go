@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -29,7 +30,21 @@ type Admin struct {
 	Webhooks func() any
 	Webhook  func(ctx context.Context, do, name string, owner *string, letter string) (any, error)
 	Trace    *trace.Trace // for GET /trace (see [TraceQuery]); nil: there is none
-	Octets   *trace.Trace // for GET /octets; nil: there are none
+	Octets   *trace.Trace // for GET /octets, and GET /pcap, which is a capture file of them; nil: there are none
+	Overview func() any   // for GET /overview
+	Messages func() any   // for GET /messages
+	Explain  func(Explain) (any, error)
+	Numbers  func(number, from, link string) (any, error) // for GET /numbers?number=NUMBER&from=LINK&link=LINK
+	// EndSession is for POST /sessions/ID/end.
+	EndSession func(id string) error
+	// Press is for POST /phones/NUMBER/lift, hang-up and dial?number=NUMBER.
+	Press func(number, what, digits string) error
+}
+
+// Explain is for GET /explain?identity=WHO&service=NAME&device=NUMBER&destination=NUMBER,NUMBER&front=NAME&scope=SCOPE.
+type Explain struct {
+	Identity, Front, Scope, Service, Device string
+	Destinations                            []string
 }
 
 // ListenAdmin opens the socket. It replaces a file that a process left behind, and fails if another
@@ -93,8 +108,37 @@ func (a *Admin) Handler() http.Handler {
 	mux.HandleFunc("GET /trace", func(w http.ResponseWriter, r *http.Request) { serveTrace(w, r, a.Trace, ErrNoTrace) })
 	mux.HandleFunc("GET /messages", serveMessages)
 	mux.HandleFunc("GET /octets", func(w http.ResponseWriter, r *http.Request) { serveTrace(w, r, a.Octets, ErrNoOctets) })
+	mux.HandleFunc("GET /pcap", a.pcap)
+	mux.HandleFunc("GET /overview", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Overview(), nil) })
+	mux.HandleFunc("GET /messages", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Messages(), nil) })
+	mux.HandleFunc("GET /explain", a.explain)
+	mux.HandleFunc("GET /numbers", func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		translated, err := a.Numbers(query.Get("number"), query.Get("from"), query.Get("link"))
+		answer(w, translated, err)
+	})
+	mux.HandleFunc("POST /sessions/{id}/end", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, struct{}{}, a.EndSession(r.PathValue("id")))
+	})
+	mux.HandleFunc("POST /phones/{number}/{what}", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, struct{}{}, a.Press(r.PathValue("number"), r.PathValue("what"), r.URL.Query().Get("number")))
+	})
 	mux.HandleFunc("POST /webhooks/{do}", func(w http.ResponseWriter, r *http.Request) { a.webhook(w, r, r.PathValue("do")) })
 	return mux
+}
+
+func (a *Admin) explain(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	q := Explain{Identity: query.Get("identity"), Front: query.Get("front"), Scope: query.Get("scope"), Service: query.Get("service"), Device: query.Get("device")}
+	for _, list := range query["destination"] {
+		for one := range strings.SplitSeq(list, ",") {
+			if one = strings.TrimSpace(one); one != "" {
+				q.Destinations = append(q.Destinations, one)
+			}
+		}
+	}
+	explained, err := a.Explain(q)
+	answer(w, explained, err)
 }
 
 func (a *Admin) webhook(w http.ResponseWriter, r *http.Request, do string) {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/capture"
 	"github.com/tr87proxy/tr87proxy/internal/trace"
 )
 
@@ -81,6 +82,33 @@ var ErrNoTrace = errors.New("the configuration turns the trace off; write for ex
 
 // ErrNoOctets means that the configuration does not have octets kept.
 var ErrNoOctets = errors.New("the configuration has no octets kept; write for example trace: {octets-mib: 8}, and restart the proxy")
+
+// pcap responds with the octets that there are as a capture file. The same query chooses them as for GET /octets.
+func (a *Admin) pcap(w http.ResponseWriter, r *http.Request) {
+	q, err := parseTrace(r.URL.Query())
+	if err == nil && a.Octets == nil {
+		err = ErrNoOctets
+	}
+	if err != nil {
+		answer(w, nil, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/vnd.tcpdump.pcap")
+	w.Header().Set("Content-Disposition", `attachment; filename="tr87proxy.pcap"`)
+	file, err := capture.NewWriter(w)
+	for q.Oldest = true; err == nil; {
+		page := a.Octets.Read(q.After, q.Filter, TraceMost)
+		for i := range page.Records {
+			if err = file.Write(&page.Records[i]); err != nil {
+				return // the client has left
+			}
+		}
+		if len(page.Records) < TraceMost || r.Context().Err() != nil {
+			return
+		}
+		q.After = page.Last
+	}
+}
 
 // serveTrace responds with records of a trace, or with the error off if there is none.
 func serveTrace(w http.ResponseWriter, r *http.Request, of *trace.Trace, off error) {

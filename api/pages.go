@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -22,14 +23,17 @@ func isProblemPage(path string) bool { return strings.HasPrefix(path, problems) 
 // describePages registers what is not part of the interface itself: its description, and what answers paths that there
 // are not.
 func (s *Server) describePages() {
-	document, err := s.api.OpenAPI().MarshalJSON()
-	if err != nil {
-		panic(err) // it depends on nothing but the code
-	}
+	document := sync.OnceValue(func() []byte { // few ask for it, and it takes longer than all the rest
+		document, err := s.api.OpenAPI().MarshalJSON()
+		if err != nil {
+			panic(err) // it depends on nothing but the code
+		}
+		return document
+	})
 	s.mux.HandleFunc("GET /{$}", servePage)
 	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", typeJSON)
-		_, _ = fmt.Fprintf(w, `{"servers":%s,%s`, servers(r), document[1:]) // the client may have left
+		_, _ = fmt.Fprintf(w, `{"servers":%s,%s`, servers(r), document()[1:]) // the client may have left
 	})
 	s.mux.HandleFunc("GET "+problems+"{kind}", func(w http.ResponseWriter, r *http.Request) {
 		for _, k := range kinds {

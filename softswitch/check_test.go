@@ -8,6 +8,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -92,7 +93,7 @@ func TestModel(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c := &checker{t: t, offers: map[offer]bool{}, prepare: tt.prepare, symmetric: tt.prepare == nil, booked: tt.booked, cfg: Config{
+			c := &checker{t: t, offers: map[offer]bool{}, keys: map[string]string{}, prepare: tt.prepare, symmetric: tt.prepare == nil, booked: tt.booked, cfg: Config{
 				Extensions:   []Extension{{Number: "101", Outside: []string{"0"}}, {Number: "102"}, {Number: "103"}, {Number: "109", Outside: []string{"0"}}},
 				ParkDevices:  []ParkDevice{{Number: "400"}},
 				PickupGroups: []PickupGroup{{Number: "500", Members: []string{"101", "102", "103", "109"}}},
@@ -163,6 +164,7 @@ type checker struct {
 	symmetric bool
 	booked    int // call backs at a time
 	offers    map[offer]bool
+	keys      map[string]string // what key has returned
 
 	states, twice, accepted, refused int // twice: states with two lines of a trunk in one call
 	events                           []*uacsta.Message
@@ -539,21 +541,19 @@ func (c *checker) hangUp(n node) {
 // key names a state, the same for all that differ only in callIDs, and in which
 // extension is which where they are alike.
 func (c *checker) key(s *Switch) string {
-	names := [][]string{{"101", "102", "103"}}
-	if c.symmetric {
-		names = [][]string{
-			{"101", "102", "103"}, {"101", "103", "102"}, {"102", "101", "103"}, {"102", "103", "101"}, {"103", "101", "102"}, {"103", "102", "101"},
-		}
+	exactly := c.exactly(s)
+	if !c.symmetric {
+		return exactly
 	}
-	best := ""
-	for _, n := range names {
-		as := map[string]string{"101": n[0], "102": n[1], "103": n[2]}
-		rename := func(number string) string { return cmp.Or(as[number], number) }
-		if key := c.signature(s, rename); best == "" || key < best {
-			best = key
+	if c.keys[exactly] == "" {
+		best := exactly
+		for _, n := range [][]string{{"101", "103", "102"}, {"102", "101", "103"}, {"102", "103", "101"}, {"103", "101", "102"}, {"103", "102", "101"}} {
+			as := map[string]string{"101": n[0], "102": n[1], "103": n[2]}
+			best = min(best, c.signature(s, func(number string) string { return cmp.Or(as[number], number) }))
 		}
+		c.keys[exactly] = best
 	}
-	return best
+	return c.keys[exactly]
 }
 
 // exactly names a state, the same for all that differ only in callIDs.
@@ -562,49 +562,55 @@ func (c *checker) exactly(s *Switch) string {
 }
 
 func (c *checker) signature(s *Switch, name func(string) string) string {
-	var calls []string
+	parts := make([]string, 0, len(s.calls))
+	var text []byte
+	write := func(words ...string) {
+		for _, w := range words {
+			text = append(text, w...)
+		}
+	}
 	for _, call := range s.calls {
-		text := ""
+		text = text[:0]
 		if back := call.returning; back != nil {
-			text = "returning to " + name(back.to.number) + ":"
+			write("returning to ", name(back.to.number), ":")
 		}
 		if p := call.predictive; p != nil {
-			text += fmt.Sprintf("predictive %s %v %v %s:", name(p.own.device.number), p.waits, p.prompt, p.condition)
+			write("predictive ", name(p.own.device.number), strconv.FormatBool(p.waits), " ", strconv.FormatBool(p.prompt), " ", string(p.condition), ":")
 		}
 		for _, x := range call.connections {
-			text += fmt.Sprintf(" %s%s %s", name(x.device.number), x.local.Type(), x.state)
+			write(" ", name(x.device.number), x.local.Type(), " ", string(x.state))
 			if x.refused || x.state == uacsta.Initiated {
-				text += fmt.Sprintf(" (%v %s)", x.refused, x.cause)
+				write(" (", strconv.FormatBool(x.refused), " ", string(x.cause), ")")
 			}
 			if x.state == uacsta.Initiated && x.cause != uacsta.CauseJoinCall && x.call.predictive == nil {
-				text += " to " + name(call.called)
+				write(" to ", name(call.called))
 			}
 			if x.group != nil && x.state == uacsta.Alerting || x.agent != nil {
-				text += fmt.Sprintf(" for %s %v", x.group.number, x.agent != nil)
+				write(" for ", x.group.number, " ", strconv.FormatBool(x.agent != nil))
 			}
 			if x.farEndRings() {
-				text += " far"
+				write(" far")
 			}
 			if x.among != 0 && x.alerts() && len(call.others(x)) > 1 {
-				text += " with others"
+				write(" with others")
 			}
 			if x.coming != nil {
-				text += " on its way, " + string(x.told())
+				write(" on its way, ", string(x.told()))
 			}
 			if x.parker != nil {
-				text += " parked by " + name(x.parker.number)
+				write(" parked by ", name(x.parker.number))
 			}
 		}
-		calls = append(calls, text)
+		parts = append(parts, string(text))
 	}
-	slices.Sort(calls)
+	slices.Sort(parts)
 	for _, d := range s.order {
 		for _, a := range d.agents {
-			calls = append(calls, fmt.Sprintf("agent %s %s", a.state, a.pending))
+			parts = append(parts, fmt.Sprintf("agent %s %s", a.state, a.pending))
 		}
 	}
 	for _, b := range s.booked {
-		calls = append(calls, fmt.Sprintf("%s calls back %s %v", name(b.origin.number), name(b.target.number), b.target.used > b.used))
+		parts = append(parts, fmt.Sprintf("%s calls back %s %v", name(b.origin.number), name(b.target.number), b.target.used > b.used))
 	}
-	return strings.Join(calls, "; ")
+	return strings.Join(parts, "; ")
 }

@@ -52,6 +52,7 @@ type rival struct {
 	*overseer
 	t    *testing.T
 	send func(m *uacsta.Message) outcome
+	set  bool // the last request may have changed what a device is set to
 }
 
 // ways are the ways to send a request.
@@ -177,6 +178,7 @@ func (v *rival) prepare(document string, situation func(*overseer) (me, own, hel
 // collect adds to the outcome of a request the events and the calls that it made, with its calls by their order.
 func (v *rival) collect(o outcome, own, held string) outcome {
 	v.t.Helper()
+	v.set = !strings.HasPrefix(o.result, "refused")
 	o.calls = v.pictures() // all events that came before are read
 	said := map[string]string{}
 	for _, ev := range v.news {
@@ -216,6 +218,9 @@ func (v *rival) clear() {
 	for _, device := range watchedDevices {
 		for _, c := range v.calls(device) {
 			v.ask(uacsta.ClearConnection{ConnectionToBeCleared: c})
+		}
+		if !v.set {
+			continue
 		}
 		v.ask(uacsta.SetDoNotDisturb{Device: uacsta.Dev(device)})
 		v.ask(uacsta.SetAutoAnswer{Device: uacsta.Dev(device)})

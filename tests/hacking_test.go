@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // What HACKING.md names is there: files and folders, and the parts of Go names.
@@ -18,7 +19,7 @@ func TestNamesInHacking(t *testing.T) {
 		t.Fatal(err)
 	}
 	paths, words := map[string]bool{}, map[string]bool{}
-	word := regexp.MustCompile(`\w+`)
+	between := func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }
 	err = filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -32,7 +33,7 @@ func TestNamesInHacking(t *testing.T) {
 			return nil
 		}
 		code, err := os.ReadFile("../" + path)
-		for _, w := range word.FindAllString(string(code), -1) {
+		for w := range strings.FieldsFuncSeq(string(code), between) {
 			words[w] = true
 		}
 		return err

@@ -21,9 +21,6 @@ type Service struct {
 // Group returns the group of the service in the table of messages, such as callcontrol; each is a clause of ECMA-269.
 func (s Service) Group() string { return s.group }
 
-// Classes returns the classes of the service.
-func (s Service) Classes() []string { return slices.Clone(s.classes) }
-
 // ToSwitch reports whether computing functions send the request.
 func (s Service) ToSwitch() bool { return !s.fromSwitch }
 

@@ -14,7 +14,7 @@ func (n *Node) admin(by string) *operations.Admin {
 	return &operations.Admin{
 		Status: n.status, Server: n.server, Reload: n.reload, Locks: func() any { return n.locks() }, Unlock: func(name, from string, all bool) (any, error) { return n.unlock(by, name, from, all) },
 		Webhooks: func() any { return n.webhooks() }, Webhook: n.webhook, Trace: n.trace, Octets: n.octets,
-		Overview: n.overview, Messages: func() any { return requests() }, EndSession: n.endSession, Press: n.press,
+		Overview: n.overview, EndSession: n.endSession, Press: n.press,
 		Explain: func(r operations.Explain) (any, error) {
 			return n.explain(Question{Identity: r.Identity, Front: r.Front, Scope: r.Scope, Service: r.Service, Device: r.Device, Destinations: r.Destinations})
 		},

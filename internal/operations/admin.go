@@ -32,7 +32,6 @@ type Admin struct {
 	Trace    *trace.Trace // for GET /trace (see [TraceQuery]); nil: there is none
 	Octets   *trace.Trace // for GET /octets, and GET /pcap, which is a capture file of them; nil: there are none
 	Overview func() any   // for GET /overview
-	Messages func() any   // for GET /messages
 	Explain  func(Explain) (any, error)
 	Numbers  func(number, from, link string) (any, error) // for GET /numbers?number=NUMBER&from=LINK&link=LINK
 	// EndSession is for POST /sessions/ID/end.
@@ -110,7 +109,6 @@ func (a *Admin) Handler() http.Handler {
 	mux.HandleFunc("GET /octets", func(w http.ResponseWriter, r *http.Request) { serveTrace(w, r, a.Octets, ErrNoOctets) })
 	mux.HandleFunc("GET /pcap", a.pcap)
 	mux.HandleFunc("GET /overview", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Overview(), nil) })
-	mux.HandleFunc("GET /messages", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Messages(), nil) })
 	mux.HandleFunc("GET /explain", a.explain)
 	mux.HandleFunc("GET /numbers", func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()

@@ -54,6 +54,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	code := m.Run()
+	endChromium()
 	if file, err := binary(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(file))
 	}

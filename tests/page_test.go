@@ -3,99 +3,10 @@ package tests
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/coder/websocket"
-	"github.com/coder/websocket/wsjson"
 )
-
-// browser is a page in Chromium.
-type browser struct {
-	t       *testing.T
-	conn    *websocket.Conn
-	last    int    // number of a request
-	session string // with the page; "": not yet
-}
-
-// openPage opens a page. Chromium is large, so the tests do without it where it is not installed.
-func openPage(t *testing.T, url string) *browser {
-	t.Helper()
-	folder := t.TempDir()
-	start(t, optional(t, "chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", "--user-data-dir="+folder, "about:blank")
-	var address string
-	waitFor(t, "the browser", func() bool {
-		data, _ := os.ReadFile(filepath.Join(folder, "DevToolsActivePort"))
-		port, path, _ := strings.Cut(strings.TrimSpace(string(data)), "\n")
-		address = "ws://127.0.0.1:" + port + path
-		return path != ""
-	})
-	conn, _, err := websocket.Dial(t.Context(), address, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn.SetReadLimit(16 << 20)
-	t.Cleanup(func() { _ = conn.CloseNow() })
-	b := &browser{t: t, conn: conn}
-	target := b.ask("Target.createTarget", map[string]any{"url": url})["targetId"]
-	b.session, _ = b.ask("Target.attachToTarget", map[string]any{"targetId": target, "flatten": true})["sessionId"].(string)
-	return b
-}
-
-// ask sends a request of the DevTools protocol.
-func (b *browser) ask(method string, params map[string]any) map[string]any {
-	b.t.Helper()
-	b.last++
-	request := map[string]any{"id": b.last, "method": method, "params": params}
-	if b.session != "" {
-		request["sessionId"] = b.session
-	}
-	if err := wsjson.Write(b.t.Context(), b.conn, request); err != nil {
-		b.t.Fatal(err)
-	}
-	for {
-		var m struct {
-			ID     int
-			Result map[string]any
-			Error  any
-		}
-		if err := wsjson.Read(b.t.Context(), b.conn, &m); err != nil {
-			b.t.Fatal(err)
-		}
-		if m.ID != b.last {
-			continue
-		}
-		if m.Error != nil {
-			b.t.Fatal(method, m.Error)
-		}
-		return m.Result
-	}
-}
-
-// says returns what an expression of JavaScript is, as text.
-func (b *browser) says(expression string) string {
-	b.t.Helper()
-	result := b.ask("Runtime.evaluate", map[string]any{"expression": "String(" + expression + ")"})
-	if result["exceptionDetails"] != nil {
-		return ""
-	}
-	value, _ := result["result"].(map[string]any)["value"].(string)
-	return value
-}
-
-// until waits until an expression has a text.
-func (b *browser) until(expression, text string) {
-	b.t.Helper()
-	said := ""
-	defer func() {
-		if b.t.Failed() {
-			b.t.Logf("%s: %s", expression, said)
-		}
-	}()
-	waitFor(b.t, text, func() bool { said = b.says(expression); return strings.Contains(said, text) })
-}
 
 // The page lists every operation, sends requests with the token that its user has typed, and shows events.
 func TestPageInBrowser(t *testing.T) {

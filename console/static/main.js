@@ -166,7 +166,7 @@ class Console extends Component {
 	state = {session: current(), ready: false, failure: ''};
 
 	componentDidMount() {
-		onSession(session => this.setState({session}));
+		onSession((session, failure) => this.setState({session, failure}));
 		resume().catch(err => this.setState({failure: err.message})).finally(() => this.setState({ready: true}));
 	}
 

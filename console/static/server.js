@@ -6,15 +6,15 @@ const listeners = new Set();
 // current returns the session, {identity, csrf, until, version, demo}, or null without one.
 export const current = () => session;
 
-// onSession calls listener with the session whenever it changes, and returns a function that ends this.
+// onSession calls listener with the session whenever it changes, and why it has ended. It returns a function that ends this.
 export function onSession(listener) {
 	listeners.add(listener);
 	return () => listeners.delete(listener);
 }
 
-function setSession(value) {
+function setSession(value, why = '') {
 	session = value;
-	for (const listener of listeners) listener(value);
+	for (const listener of listeners) listener(value, why);
 }
 
 // Failure is the error of a request that the proxy refused, or that did not reach it (status 0).
@@ -51,7 +51,7 @@ async function send(method, path, {params, body, headers, signal} = {}) {
 		throw new Failure(0, 'The proxy does not respond.');
 	}
 	if (response.ok) return response;
-	if (response.status === 401 && session) setSession(null);
+	if (response.status === 401 && session) setSession(null, 'Your session has ended. Log in again.');
 	throw await failureOf(response);
 }
 

@@ -38,15 +38,17 @@ export class Table extends Component {
 		if (first !== this.state.first || visible !== this.state.visible || size !== this.state.size) this.setState({first, visible, size});
 	};
 
+	// sorted returns the rows in order. It begins with the order of the last time: sorting what is nearly in order is quick.
 	sorted() {
-		const {rows, columns} = this.props, {sort} = this.state;
-		if (this.cache?.rows === rows && this.cache.sort === sort) return this.cache.list;
+		const {rows, columns, id = idOf} = this.props, {sort} = this.state, last = this.cache;
+		if (last?.rows === rows && last.sort === sort) return last.list;
 		const [key, descending] = sort;
 		const column = columns.find(c => c.key === key);
 		let list = rows;
 		if (column) {
 			const sign = descending ? -1 : 1;
-			list = rows.map(row => [valueOf(column, row), row]).sort((a, b) => sign * compare(a[0], b[0])).map(pair => pair[1]);
+			list = inOrderOf(last?.sort === sort ? last.list : [], rows, id).map(row => [keyOf(column, row), row])
+				.sort((a, b) => sign * compare(a[0], b[0])).map(pair => pair[1]);
 		}
 		this.cache = {rows, sort, list};
 		return list;
@@ -109,7 +111,7 @@ export class Table extends Component {
 	}
 
 	row(row, index, active) {
-		const {columns, onOpen, id = r => r.id} = this.props;
+		const {columns, onOpen, id = idOf} = this.props;
 		const open = onOpen && (() => {
 			this.setState({active: index});
 			onOpen(row);
@@ -124,12 +126,33 @@ const valueOf = (column, row) => column.value ? column.value(row) : row[column.k
 const classOf = column => (column.end ? 'end ' : '') + (column.wide ? 'wide' : '');
 const space = size => size > 0 && html`<tbody aria-hidden="true"><tr><td style=${{height: size + 'px', padding: 0}}></td></tr></tbody>`;
 
-// compare orders numbers by size and texts as people do: 9 before 10; nothing last.
+// inOrderOf returns rows in the order that those of the same ids have in before, then the others.
+function inOrderOf(before, rows, id) {
+	const places = new Map(before.map((row, i) => [id(row), i]));
+	const placed = new Array(before.length), others = [];
+	for (const row of rows) {
+		const at = places.get(id(row));
+		if (at === undefined || placed[at]) others.push(row);
+		else placed[at] = row;
+	}
+	return placed.filter(Boolean).concat(others);
+}
+
+// keyOf returns what a row is sorted by. Numbers that are written as texts count as numbers, which are quick to compare.
+function keyOf(column, row) {
+	const value = valueOf(column, row);
+	return typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value;
+}
+
+// compare orders numbers by size, then texts as people do: x9 before x10; then what is missing.
 function compare(a, b) {
 	if (a === b) return 0;
 	if (a === undefined || a === null || a === '') return 1;
 	if (b === undefined || b === null || b === '') return -1;
-	return typeof a === 'number' && typeof b === 'number' ? a - b : collator.compare(a, b);
+	const texts = (typeof a === 'string') - (typeof b === 'string');
+	if (texts !== 0) return texts;
+	return typeof a === 'string' ? collator.compare(a, b) : a < b ? -1 : 1;
 }
 
+const idOf = row => row.id;
 const collator = new Intl.Collator(undefined, {numeric: true});

@@ -59,8 +59,8 @@ const Translation = ({answer}) => html`<ol class="way">
 </ol>`;
 
 const decision = [['identity', 'Identity', 'sip:alice@contoso.com, or crm', true], ['service', 'Service', 'MakeCall, or an action such as call', true],
-	['device', 'Device', '100', true], ['destination', 'Destinations', 'separated by commas'], ['front', 'Front', 'sip, xml, asn1, api', false]];
-const translation = [['number', 'Number', 'as a client writes it', true], ['from', 'From', 'the device that dials, if any'], ['link', 'Link', 'the one that has the number, if empty']];
+	['device', 'Device', '100', true], ['destination', 'Destinations', 'separated by commas'], ['front', 'Front', 'such as sip, xml, asn1 or api']];
+const translation = [['number', 'Number', 'as a client writes it', true], ['from', 'From', 'the link whose switch writes it; empty: a client'], ['link', 'To the link', 'empty: the one that has the number']];
 
 export default class Policy extends Component {
 	render() {

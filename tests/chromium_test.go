@@ -42,8 +42,10 @@ func openPage(t *testing.T, url string) *tab {
 	}
 	ctx, end := chromedp.NewContext(b, chromedp.WithNewBrowserContext())
 	t.Cleanup(end)
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 900)); err != nil { // the context of the first actions is that of the tab
+		t.Fatal(err)
+	}
 	p := &tab{t: t, ctx: ctx, faults: &log{}}
-	p.do(chromedp.EmulateViewport(1280, 900))
 	messages := chromedp.Console(ctx)
 	ended := make(chan struct{})
 	go func() {

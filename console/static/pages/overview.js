@@ -60,9 +60,8 @@ function Certificate({certificate}) {
 	const left = until(certificate.until);
 	return html`<li>
 		<div class="row between"><strong>${certificate.of}</strong>${left !== undefined && badge(urgency(left), left > 0 ? duration(left) + ' left' : 'expired')}</div>
-		<p class="faint">${[certificate.subject, certificate.file].filter(Boolean).join(' · ')}</p>
+		<p class="faint">${certificate.file}</p>
 		${certificate.until && html`<p class="faint">until ${dateTime(certificate.until)}</p>`}
-		${certificate.failure && html`<p class="bad">${certificate.failure}</p>`}
 	</li>`;
 }
 
@@ -85,8 +84,8 @@ const troubles = o => [
 ];
 
 const Troubles = ({o}) => {
-	const all = troubles(o);
-	return all.length > 0 && html`<div role="status">${all.map(text => html`<div class="notice bad">${text}</div>`)}</div>`;
+	const all = new Set(troubles(o));
+	return all.size > 0 && html`<div role="status">${[...all].map(text => html`<div class="notice bad">${text}</div>`)}</div>`;
 };
 
 export default class Overview extends Component {
@@ -98,7 +97,7 @@ export default class Overview extends Component {
 				<${Card} name="Rates" whole><${Plots} /><//>
 				<${Card} name="Links">${list(o.links, link => html`<${Link} key=${link.name} link=${link} />`, 'There are no links.')}<//>
 				<${Card} name="Servers">${list(o.servers, server => html`<${Server} key=${server.name} server=${server} />`, 'There are no listeners.')}<//>
-				<${Card} name="Certificates">${list(o.certificates, c => html`<${Certificate} key=${c.of} certificate=${c} />`, 'No listener and no link has a certificate.')}<//>
+				<${Card} name="Certificates">${list(o.certificates, c => html`<${Certificate} key=${c.of + c.file} certificate=${c} />`, 'No listener and no link has a certificate.')}<//>
 				<${Card} name="Audit"><${Audit} audit=${o.audit} /><//>
 				<${Card} name="Locks">${list(o.locks.slice(0, 10), lock => html`<${Lock} lock=${lock} />`, 'No name is locked.')}<//>
 			</div>`}<//>`;

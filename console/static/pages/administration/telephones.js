@@ -1,4 +1,4 @@
-// The virtual telephones of the built-in switch, lifted, dialled and hung up by mouse.
+// The virtual telephones of the built-in switch, dialled, answered and hung up by mouse.
 import {Action, Component, Field, Live, badge, html} from '../../ui.js';
 import {address, get, post} from '../../server.js';
 
@@ -23,7 +23,7 @@ class Telephone extends Component {
 
 	render({phone, refresh}, {to}) {
 		const {device, name, calls} = phone;
-		const rings = calls.some(c => c.state === 'alerting');
+		const rings = calls.some(c => c.state === 'alerting' || c.state === 'initiated');
 		const submit = event => {
 			event.preventDefault();
 			event.currentTarget.querySelector('button').click();
@@ -33,8 +33,8 @@ class Telephone extends Component {
 			${calls.length === 0 ? html`<p class="faint">on hook</p>` : calls.map(c => html`<p key=${c.call}>${badge(kinds[c.state] ?? 'info', c.state)} ${' '}
 				${c.parties?.filter(p => p.number !== device).map(p => p.number).join(', ')}</p>`)}
 			<div class="row">
-				<${Action} class=${rings ? 'primary' : ''} aria-label=${`${rings ? 'Answer' : 'Lift'} ${device}`} onClick=${() => press(device, 'lift').then(refresh)}>${rings ? 'Answer' : 'Lift'}<//>
-				<${Action} class=${calls.length ? 'danger' : ''} aria-label=${'Hang up ' + device} onClick=${() => press(device, 'hang-up').then(refresh)}>Hang up<//>
+				<${Action} disabled=${!rings} class=${rings ? 'primary' : ''} aria-label=${'Answer ' + device} onClick=${() => press(device, 'lift').then(refresh)}>Answer<//>
+				<${Action} disabled=${!calls.length} class=${calls.length ? 'danger' : ''} aria-label=${'Hang up ' + device} onClick=${() => press(device, 'hang-up').then(refresh)}>Hang up<//>
 			</div>
 			<form class="dial" onSubmit=${submit}>
 				<${Field} label=${`Number to dial at ${device}`} inputmode="tel" value=${to} onInput=${e => this.setState({to: e.target.value})} />
@@ -49,7 +49,7 @@ export class Telephones extends Component {
 
 	render(_, {search}) {
 		const wanted = search.trim().toLowerCase();
-		return html`<p class="note">These telephones exist in the built-in switch only. Lift one that rings to answer it.</p>
+		return html`<p class="note">These telephones exist in the built-in switch only. One that is dialled here is off hook at once.</p>
 			<${Field} label="Search telephones" type="search" value=${search} onInput=${e => this.setState({search: e.target.value})} />
 			<${Live} load=${telephonesOf} every=${1000}>${(phones, {refresh}) => {
 				const fits = phones.filter(p => `${p.device} ${p.name ?? ''}`.toLowerCase().includes(wanted));

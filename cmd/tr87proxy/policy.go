@@ -66,11 +66,15 @@ the HTTP interface, such as call. The exit status is 1 if it may not.`,
 					return usageError{fmt.Errorf("--at %q: write for example \"2026-11-24 22:00\"", at)}
 				}
 			}
+			q := daemon.Question{Identity: as, Front: front, Scope: scope, Service: args[0], Device: args[1], Destinations: args[2:], At: when}
+			if err := q.Check(); err != nil {
+				return usageError{err}
+			}
 			cfg, rules, numbers, err := loadPolicy(cmd, *file)
 			if err != nil {
 				return err
 			}
-			e, err := daemon.Explain(cfg, rules, numbers, daemon.Question{Identity: as, Front: front, Scope: scope, Service: args[0], Device: args[1], Destinations: args[2:], At: when})
+			e, err := daemon.Explain(cfg, rules, numbers, q)
 			if err != nil {
 				return usageError{err}
 			}

@@ -52,25 +52,34 @@ type TriedRule struct {
 	Decides bool   `json:"decides"`
 }
 
-// Explain answers a question as the policy of a configuration decides.
-func Explain(cfg *config.Config, rules *policy.Policy, numbers *policy.Numbers, q Question) (*Explanation, error) {
+// Check fills in what a question leaves out, and returns what is wrong with it.
+func (q *Question) Check() error {
 	fronts := Kinds().FrontNames()
-	q.Front, q.Scope = cmp.Or(q.Front, fronts[0]), cmp.Or(q.Scope, string(tokens.Control))
-	service := cmp.Or(api.Service(q.Service), q.Service)
+	q.Identity, q.Front, q.Scope = identityOf(q.Identity), cmp.Or(q.Front, fronts[0]), cmp.Or(q.Scope, string(tokens.Control))
+	asked := q.Service
+	q.Service = cmp.Or(api.Service(asked), asked)
 	switch {
 	case q.Identity == "":
-		return nil, errors.New("name an identity, such as sip:alice@contoso.com or crm")
-	case !uacsta.IsRequest(service):
-		return nil, fmt.Errorf("%.64q is not a service; write for example MakeCall or MonitorStart, or an action of the HTTP interface: call, answer, set-forwarding", q.Service)
+		return errors.New("name an identity, such as sip:alice@contoso.com or crm")
+	case !uacsta.IsRequest(q.Service):
+		return fmt.Errorf("%.64q is not a service; write for example MakeCall or MonitorStart, or an action of the HTTP interface: call, answer, set-forwarding", asked)
 	case !slices.Contains(fronts, q.Front):
-		return nil, fmt.Errorf("--front %.64q: write one of: %s", q.Front, strings.Join(fronts, ", "))
+		return fmt.Errorf("--front %.64q: write one of: %s", q.Front, strings.Join(fronts, ", "))
 	case q.Scope != string(tokens.Observe) && q.Scope != string(tokens.Control):
-		return nil, fmt.Errorf("--scope %.64q: write observe or control", q.Scope)
+		return fmt.Errorf("--scope %.64q: write observe or control", q.Scope)
 	case q.Scope == string(tokens.Observe) && q.Front != api.Kind.Name():
-		return nil, fmt.Errorf("--scope: only tokens have one; write --front %s", api.Kind.Name())
+		return fmt.Errorf("--scope: only tokens have one; write --front %s", api.Kind.Name())
 	}
-	ask := policy.Request{Who: policy.Identity{Name: identityOf(q.Identity)}, Front: q.Front, Service: service, Action: proxy.ActionOf(service), At: q.At}
-	e := &Explanation{Identity: ask.Who.Name, Front: q.Front, When: q.At, Service: service, Steps: []TriedRule{}}
+	return nil
+}
+
+// Explain answers a question as the policy of a configuration decides.
+func Explain(cfg *config.Config, rules *policy.Policy, numbers *policy.Numbers, q Question) (*Explanation, error) {
+	if err := q.Check(); err != nil {
+		return nil, err
+	}
+	ask := policy.Request{Who: policy.Identity{Name: q.Identity}, Front: q.Front, Service: q.Service, Action: proxy.ActionOf(q.Service), At: q.At}
+	e := &Explanation{Identity: ask.Who.Name, Front: q.Front, When: q.At, Service: q.Service, Steps: []TriedRule{}}
 	for i, written := range append([]string{q.Device}, q.Destinations...) {
 		if i == 0 && written == "" {
 			continue

@@ -80,7 +80,7 @@ func (s *Switch) queueEvent(m *monitor, c *call, d *device, event uacsta.EventMe
 }
 
 // Namespace is the namespace of the switch's private data: callingDeviceName in events, the name of the
-// calling device, and secondNumbers in GetLogicalDeviceInformationResponse, for which ECMA-323 has no element.
+// calling device, and deviceName and secondNumbers in GetLogicalDeviceInformationResponse, for which ECMA-323 has no element.
 const Namespace = "https://github.com/tr87proxy/tr87proxy/csta"
 
 // callingName returns the name of the calling device, or "" if the switch knows none.

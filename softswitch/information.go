@@ -156,17 +156,26 @@ func (s *Switch) getLogicalDeviceInformation(req *uacsta.GetLogicalDeviceInforma
 		res.RouteingServList = f.Listed("routeingServList")
 	}
 	if !d.station() {
-		return res, nil
+		return d.withPrivate(res), nil
 	}
 	number := func(n int) *int { return &n }
 	res.MaxCallbacks, res.MaxAutoAnswerRings = number(maxWaiting), number(maxAutoAnswerRings)
 	res.MaxActiveCalls, res.MaxHeldCalls = number(1), number(d.lines)
 	res.MaxFwdSettings, res.MaxDevicesInConf = number(len(forwardings)), number(maxMembers)
 	res.TransAndConfSetup, res.LogDevServList = joining, f.Listed("logDevServList")
-	if len(d.second) > 0 {
-		return uacsta.Encode(res, uacsta.Edition3).WithPrivate("sw", Namespace, "secondNumbers", strings.Join(d.second, " ")), nil
+	return d.withPrivate(res), nil
+}
+
+// withPrivate adds the name and the second numbers of the device to information about it.
+func (d *device) withPrivate(res uacsta.GetLogicalDeviceInformationResponse) *uacsta.Message {
+	m := uacsta.Encode(res, uacsta.Edition3)
+	if d.name != "" {
+		m = m.WithPrivate("sw", Namespace, "deviceName", d.name)
 	}
-	return res, nil
+	if len(d.second) > 0 {
+		m = m.WithPrivate("sw", Namespace, "secondNumbers", strings.Join(d.second, " "))
+	}
+	return m
 }
 
 // getSwitchingFunctionCaps implements Get Switching Function Capabilities.

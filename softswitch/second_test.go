@@ -57,7 +57,7 @@ func TestSecondNumbers(t *testing.T) {
 		if told = w.last(uacsta.NameForwardingEvent); told.Text("device/deviceIdentifier") != "100" {
 			t.Errorf("%s", told)
 		}
-		if info := w.must(uacsta.GetLogicalDeviceInformation{Device: uacsta.Dev("150")}); info.PrivateText("secondNumbers") != "150 151" {
+		if info := w.must(uacsta.GetLogicalDeviceInformation{Device: uacsta.Dev("150")}); info.PrivateText("secondNumbers") != "150 151" || info.PrivateText("deviceName") != "" {
 			t.Errorf("%s", info)
 		}
 		w.must(uacsta.GetSwitchingFunctionDevices{RequestedDeviceID: &uacsta.DeviceID{ID: "100"}})

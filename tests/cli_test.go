@@ -338,7 +338,7 @@ func TestWatch(t *testing.T) {
 	command(t, "call", "1000", "1001", server)
 	waitFor(t, "the call", func() bool {
 		picture := table.shows()
-		return strings.Contains(lines.out.String(), "1001         alerting with 1000") &&
+		return strings.Contains(lines.out.String(), "1001         alerting from 1000") &&
 			regexp.MustCompile(`(?m)^1000 +connected +to 1001 \(alerting\) +\d+s$`).MatchString(picture) && regexp.MustCompile(`(?m)^1001 +alerting +from 1000 +\d+s$`).MatchString(picture)
 	})
 	table.keys("/", "dnd", "Enter")

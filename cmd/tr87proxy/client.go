@@ -62,7 +62,8 @@ type connection struct {
 	ended       chan error
 	inbox       *inbox
 	monitored   map[string]string // devices of monitors, by cross reference
-	lent        bool              // it belongs to a script, which closes it
+	names       deviceNames
+	lent        bool // it belongs to a script, which closes it
 }
 
 // lending is the context key for a connection that commands use instead of opening
@@ -99,7 +100,7 @@ func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event fun
 	if f.trace {
 		cfg.Trace = tracer(errOut)
 	}
-	c := &connection{ua: sip.New(cfg), flags: f, out: out, errOut: errOut, ended: make(chan error, 1), inbox: newInbox()}
+	c := &connection{ua: sip.New(cfg), flags: f, out: out, errOut: errOut, ended: make(chan error, 1), inbox: newInbox(), names: deviceNames{}}
 	if event == nil {
 		event = c.inbox.put
 	}
@@ -190,8 +191,9 @@ func (c *connection) show(m *uacsta.Message) {
 // event writes a message of a monitor: as a line for people, or for programs with its time and the monitor's device.
 func (c *connection) event(m *uacsta.Message) {
 	device := c.monitored[m.CrossRef()]
+	c.names.learn(m)
 	if !c.flags.inJSON() {
-		fmt.Fprintln(c.out, c.flags.painter().paint(colourOf(m), narrate(m, device, time.Now())))
+		fmt.Fprintln(c.out, c.flags.painter().paint(colourOf(m), narrate(m, device, c.names, time.Now())))
 		return
 	}
 	message, _ := m.MarshalJSON() // every message has a form

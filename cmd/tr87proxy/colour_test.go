@@ -106,7 +106,7 @@ func TestColoursOfLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := painter(true).paint(colourOf(m), narrate(m, "100", time.Now())); !strings.HasPrefix(got, "\x1b[31m") || strings.Count(got, "\x1b") != 2 || strings.ContainsRune(got, 0x9b) {
+	if got := painter(true).paint(colourOf(m), narrate(m, "100", nil, time.Now())); !strings.HasPrefix(got, "\x1b[31m") || strings.Count(got, "\x1b") != 2 || strings.ContainsRune(got, 0x9b) {
 		t.Errorf("%q", got)
 	}
 	var out bytes.Buffer
@@ -121,7 +121,7 @@ func TestColoursOfLines(t *testing.T) {
 		t.Errorf("%q", lines)
 	}
 	r := &row{device: "100\x1b[2J", calls: []callAt{{state: "alerting", with: "\x1b[2J"}}}
-	if got := fitted([]painted{{r.line(time.Now()), r.colour()}}, 40, true); !strings.HasPrefix(got, "\x1b[33m") || strings.Count(got, "\x1b") != 2 || len([]rune(sequence.ReplaceAllString(got, ""))) != 40 {
+	if got := fitted([]painted{{r.line(nil, time.Now()), r.colour()}}, 40, true); !strings.HasPrefix(got, "\x1b[33m") || strings.Count(got, "\x1b") != 2 || len([]rune(sequence.ReplaceAllString(got, ""))) != 40 {
 		t.Errorf("%q", got)
 	}
 }

@@ -89,6 +89,9 @@ func monitorCommand() *cobra.Command {
 				c.monitored[res.CrossRef()] = device
 				note(c.errOut, c.flags.inJSON(), "monitor %s on %s", res.CrossRef(), device)
 			}
+			if !c.flags.inJSON() {
+				c.names.ask(ctx, c, args...)
+			}
 			return c.listen(ctx, count, func(m *uacsta.Message) error {
 				c.event(m)
 				return nil

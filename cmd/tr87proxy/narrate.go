@@ -14,9 +14,9 @@ import (
 const narrow = 80
 
 // narrate returns an event of a monitor as a line for people: when, at which device, what has happened. The callID follows
-// where there is room. device is that of the monitor.
-func narrate(m *uacsta.Message, device string, now time.Time) string {
-	n := narration{m, device}
+// where there is room. device is that of the monitor; known has the names of devices.
+func narrate(m *uacsta.Message, device string, known deviceNames, now time.Time) string {
+	n := narration{m, device, known}
 	what := n.what()
 	if what == "" {
 		return now.Format(time.TimeOnly) + " " + describe(m, map[string]string{m.CrossRef(): device})
@@ -52,16 +52,20 @@ func colourOf(m *uacsta.Message) colour {
 type narration struct {
 	*uacsta.Message
 
-	at string // the device
+	at    string // the device
+	known deviceNames
 }
 
-// of returns the device in an element of the event; people who withhold their number are "unknown".
-func (n narration) of(element string) string {
+// id returns the device in an element of the event; people who withhold their number are "unknown".
+func (n narration) id(element string) string {
 	return cmp.Or(n.Text(element+"/deviceIdentifier"), n.Text(element), "unknown")
 }
 
+// of returns the device in an element of the event, with its name.
+func (n narration) of(element string) string { return n.known.of(n.id(element)) }
+
 // here reports whether the device in an element is that of the monitor.
-func (n narration) here(element string) bool { return n.of(element) == n.at }
+func (n narration) here(element string) bool { return n.id(element) == n.at }
 
 // what says what has happened, or "" for an event that has no words of its own.
 func (n narration) what() string {
@@ -144,7 +148,7 @@ func (n narration) redirected() string {
 	if last == "" {
 		return n.because("newCall", "normal")
 	}
-	return ", sent on by " + last + n.because("newCall", "normal")
+	return ", sent on by " + n.known.of(last) + n.because("newCall", "normal")
 }
 
 // because names the cause, unless it is one of the usual ones.
@@ -161,7 +165,7 @@ func (n narration) now() string {
 	var in []string
 	for _, c := range n.Connections() {
 		if strings.HasSuffix(c.Path(), "newConnection") {
-			in = append(in, c.DeviceID())
+			in = append(in, n.known.of(c.DeviceID()))
 		}
 	}
 	if len(in) == 0 {

@@ -26,7 +26,8 @@ type callAt struct {
 	id        string
 	direction direction
 	state     string
-	with      string    // who else is in it
+	with      string    // who else is in it: a device, or how many
+	as        string    // the state of that device, unless it is connected
 	since     time.Time // when it came to the device, or when watch began
 	earlier   bool      // watch began after that
 }
@@ -72,7 +73,7 @@ func (r *row) look(ctx context.Context, c *connection, m *uacsta.Message) error 
 		case info.EndpointDevice != nil:
 			call.with = info.EndpointDevice.Device.ID
 			if len(states) == 2 && states[1] != uacsta.Connected {
-				call.with += " (" + string(states[1]) + ")"
+				call.as = string(states[1])
 			}
 		case len(states) > 2:
 			call.with = fmt.Sprintf("%d others", len(states)-1)
@@ -167,13 +168,33 @@ func (r *row) feature(m *uacsta.Message) bool {
 	return true
 }
 
-// text returns the row without its device, for a line of its own.
-func (r *row) text() string {
+// parties says who is in the call, and who called whom; "" if nobody else is in it.
+func (c *callAt) parties(known deviceNames) string {
+	switch {
+	case c.with == "":
+		return ""
+	case c.as != "":
+		return c.direction.String() + " " + known.of(c.with) + " (" + c.as + ")"
+	}
+	return c.direction.String() + " " + known.of(c.with)
+}
+
+// age returns how long the call is at the device.
+func (c *callAt) age(now time.Time) string {
+	age := now.Sub(c.since).Round(time.Second).String()
+	if c.earlier {
+		return ">" + age
+	}
+	return age
+}
+
+// text returns the row without its device, for a line of its own; with now also how long each call is at the device.
+func (r *row) text(known deviceNames, now time.Time) string {
 	list := make([]string, 0, len(r.calls))
 	for _, call := range r.calls {
-		line := call.state
-		if call.with != "" {
-			line += " with " + call.with
+		line := strings.TrimSpace(call.state + " " + call.parties(known))
+		if !now.IsZero() && (call.earlier || now.Sub(call.since) >= time.Second) {
+			line += " for " + call.age(now)
 		}
 		list = append(list, line)
 	}

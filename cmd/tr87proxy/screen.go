@@ -133,10 +133,10 @@ func (s *screen) text(now time.Time) string {
 		shown += fmt.Sprintf(", %d to %d", s.top+1, end)
 	}
 	lines := plainLines(now.Format(time.TimeOnly)+"  "+shown+" by "+s.order.String()+"  "+s.filter.or("/ filter  s sort  a active  q quit"), s.w.trouble,
-		fmt.Sprintf("%-12s %-11s %-28s %9s", "DEVICE", "STATE", "CALL", "FOR"))
+		fmt.Sprintf("%-20s %-11s %-28s %9s", "DEVICE", "STATE", "CALL", "FOR"))
 	lines[1].colour = bad
 	for _, r := range rows[s.top:end] {
-		lines = append(lines, painted{r.line(now), r.colour()})
+		lines = append(lines, painted{r.line(s.w.names, now), r.colour()})
 	}
 	return fitted(lines, s.width, s.w.painter)
 }
@@ -144,15 +144,16 @@ func (s *screen) text(now time.Time) string {
 // selected returns the rows that the filter leaves, in their order. The caller holds the watcher's lock.
 func (s *screen) selected() []*row {
 	var rows []*row
+	known := s.w.names
 	for _, r := range s.w.rows {
-		if (!s.busyOnly || len(r.calls) > 0) && s.filter.chooses(r.device+" "+r.text()) {
+		if (!s.busyOnly || len(r.calls) > 0) && s.filter.chooses(known.of(r.device)+" "+r.text(known, time.Time{})) {
 			rows = append(rows, r)
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b *row) int {
 		switch {
 		case s.order == byState:
-			return cmp.Or(len(b.calls)-len(a.calls), strings.Compare(a.text(), b.text()))
+			return cmp.Or(len(b.calls)-len(a.calls), strings.Compare(a.text(known, time.Time{}), b.text(known, time.Time{})))
 		case s.order == byAge && len(a.calls) > 0 && len(b.calls) > 0:
 			return a.calls[0].since.Compare(b.calls[0].since)
 		case s.order == byAge:
@@ -164,21 +165,14 @@ func (s *screen) selected() []*row {
 }
 
 // line returns the row for the screen: its first call in columns, and what else there is behind them.
-func (r *row) line(now time.Time) string {
+func (r *row) line(known deviceNames, now time.Time) string {
 	state, call, age, more := "idle", "", "", r.active()
 	if len(r.calls) > 0 {
 		c := r.calls[0]
-		state = c.state
-		if c.with != "" {
-			call = c.direction.String() + " " + c.with
-		}
-		age = now.Sub(c.since).Round(time.Second).String()
-		if c.earlier {
-			age = ">" + age
-		}
+		state, call, age = c.state, c.parties(known), c.age(now)
 	}
 	for _, c := range r.calls[min(1, len(r.calls)):] {
-		more = "  and " + strings.TrimSpace(c.state+" "+c.direction.String()+" "+c.with) + more
+		more = "  and " + strings.TrimSpace(c.state+" "+c.parties(known)) + more
 	}
-	return printable(fmt.Sprintf("%-12s %-11s %-28s %9s%s", r.device, state, call, age, more))
+	return printable(fmt.Sprintf("%s %-11s %-28s %9s%s", column(known.of(r.device), 20), state, call, age, more))
 }

@@ -24,7 +24,7 @@ func watchCommand() *cobra.Command {
 		Use: "watch [DEVICE...]", Short: "Show devices and their calls live until interrupted", GroupID: "client", Args: between(0, 500),
 		ValidArgsFunction: completeArguments(flags, "watch [DEVICE...]"),
 		Long: `watch shows each device with its calls: the state, who called whom, and how long; and its active
-features. In a terminal the arrows and Page Up and Down scroll, / filters, s sorts, a shows only
+features. It shows names where the switch tells them. In a terminal the arrows and Page Up and Down scroll, / filters, s sorts, a shows only
 devices with calls, q ends. Elsewhere it writes a line for each change. When the connection is
 lost, it connects again.`,
 		Example: `  tr87proxy watch                every extension, queue and trunk that you may observe
@@ -57,6 +57,7 @@ type watcher struct {
 
 	mu      sync.Mutex
 	rows    []*row
+	names   deviceNames
 	trouble string // why the rows may be out of date; "": they are not
 }
 
@@ -112,7 +113,7 @@ func (w *watcher) once(ctx context.Context) (ready bool, err error) {
 	for _, r := range rows {
 		r.keep(w.rows)
 	}
-	w.rows, w.trouble = rows, ""
+	w.rows, w.names, w.trouble = rows, c.names, ""
 	w.mu.Unlock()
 	w.changed()
 	alive, stop := context.WithCancelCause(ctx)
@@ -132,6 +133,7 @@ func (w *watcher) once(ctx context.Context) (ready bool, err error) {
 			}
 		}
 		w.mu.Lock()
+		c.names.learn(m)
 		r.calls, r.features = now.calls, now.features
 		w.mu.Unlock()
 		w.changed()
@@ -182,6 +184,7 @@ func (w *watcher) begin(ctx context.Context, c *connection) (rows []*row, byRef 
 		}
 		rows, byRef[ref] = append(rows, r), r
 	}
+	c.names.ask(ctx, c, devices...)
 	return rows, byRef, nil
 }
 
@@ -201,6 +204,7 @@ func (r *row) keep(before []*row) {
 type watchedDevice struct {
 	Time     time.Time         `json:"time"`
 	Device   string            `json:"device"`
+	Name     string            `json:"name,omitempty"`
 	Calls    []watchedCall     `json:"calls"`
 	Features map[string]string `json:"features,omitempty"`
 }
@@ -210,14 +214,15 @@ type watchedCall struct {
 	State     string    `json:"state"`
 	Direction string    `json:"direction,omitempty"` // from: the device was called; to: it calls
 	With      string    `json:"with,omitempty"`
+	Name      string    `json:"name,omitempty"` // of with
 	Since     time.Time `json:"since,omitzero"` // absent: before watch began
 }
 
 // entry returns the row for programs.
-func (r *row) entry(now time.Time) watchedDevice {
-	e := watchedDevice{Time: now, Device: r.device, Calls: []watchedCall{}, Features: r.features}
+func (r *row) entry(known deviceNames, now time.Time) watchedDevice {
+	e := watchedDevice{Time: now, Device: r.device, Name: known[r.device], Calls: []watchedCall{}, Features: r.features}
 	for _, c := range r.calls {
-		w := watchedCall{Call: c.id, State: c.state, With: c.with}
+		w := watchedCall{Call: c.id, State: c.state, With: c.with, Name: known[c.with]}
 		if c.direction != unclear {
 			w.Direction = c.direction.String()
 		}
@@ -238,13 +243,13 @@ func (w *watcher) write(out io.Writer) {
 		note(w.errOut, w.json, "tr87proxy: %s", w.trouble)
 	}
 	for _, r := range w.rows {
-		if text := r.text(); text != r.shown {
+		if text := r.text(w.names, time.Time{}); text != r.shown {
 			r.shown = text
 			if w.json {
-				_ = writeJSON(&b, r.entry(time.Now()))
+				_ = writeJSON(&b, r.entry(w.names, time.Now()))
 				continue
 			}
-			fmt.Fprintln(&b, w.painter.paint(r.colour(), fmt.Sprintf("%s  %-12s %s", time.Now().Format("15:04:05.000"), printable(r.device), text)))
+			fmt.Fprintln(&b, w.painter.paint(r.colour(), fmt.Sprintf("%s  %-12s %s", time.Now().Format("15:04:05.000"), printable(w.names.of(r.device)), r.text(w.names, time.Now()))))
 		}
 	}
 	fmt.Fprint(out, b.String())

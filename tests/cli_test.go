@@ -361,7 +361,7 @@ func TestWatch(t *testing.T) {
 	table.resize(100, 20)
 	command(t, "forward", "1001", "always", "1002", server)
 	waitFor(t, "the forwarding", func() bool {
-		return strings.Contains(lines.out.String(), "1001         alerting with 1000  forwardImmediate to 1002")
+		return strings.Contains(lines.out.String(), "1001         alerting from 1000  forwardImmediate to 1002")
 	})
 	// the proxy is killed and comes back: both notice, and connect again
 	_ = r.cmd.Process.Kill()

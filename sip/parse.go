@@ -304,3 +304,18 @@ func (v via) branch() string {
 	b, _ := param(v.params, "branch")
 	return b
 }
+
+// Cut returns the first message at the beginning of octets of a connection, without line ends before it, and what follows it.
+// whole is false if the message goes on behind them. It returns an error for what is no message.
+func Cut(data []byte) (message, rest []byte, whole bool, err error) {
+	skip, length, err := frame(data)
+	switch {
+	case errors.Is(err, errIncomplete):
+		return nil, data, false, nil
+	case err != nil:
+		return nil, nil, false, err
+	}
+	message, rest = data[skip:skip+length], data[skip+length:]
+	_, err = parse(message)
+	return message, rest, true, err
+}

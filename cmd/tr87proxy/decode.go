@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -9,9 +10,11 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tr87proxy/tr87proxy/internal/capture"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/asn1"
 )
@@ -19,20 +22,37 @@ import (
 func decodeCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: "decode [HEX...]", Short: "Show recorded CSTA in ASN.1 or CSTA-XML as readable XML", GroupID: "server", Args: cobra.ArbitraryArgs,
+		Use: "decode [HEX...]", Short: "Show recorded CSTA in ASN.1 or CSTA-XML, and captures, as readable XML", GroupID: "server", Args: cobra.ArbitraryArgs,
 		Long: `decode shows recorded octets as readable XML: PDUs of CSTA Phase III and Phase I, with or
 without their frame, and frames of CSTA-XML over TCP. It reads hexadecimal digits, with or
 without blanks, or a dump of hexdump -C, xxd, tcpdump -x or Wireshark, in which it skips IP
 and TCP headers. It masks passwords.
 
+Of a capture file, pcap or pcapng, it shows the messages of SIP over UDP and TCP, of CSTA-XML and of
+CSTA in ASN.1 over TCP, with time and direction: each as soon as its last segment is there. TLS and
+WebSocket cannot be read; tr87proxy trace --pcap writes captures that have them decrypted.
+
 Without arguments it reads standard input:
-  tcpdump -x -r capture.pcap port 18000 | tr87proxy decode`,
+  tcpdump -U -w - port 18000 | tr87proxy decode`,
 		Example: `  tr87proxy decode 26 80 0E A1 0C 02 01 02 02 01 49 30 04 55 02 00 01
-  tr87proxy decode --file dump.txt`,
+  tr87proxy decode --file dump.txt
+  tr87proxy decode --file capture.pcapng`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := strings.Join(args, " ")
 			if len(args) == 0 {
-				data, err := readDump(cmd.InOrStdin(), file)
+				in := bufio.NewReader(cmd.InOrStdin())
+				if file != "" {
+					f, err := os.Open(file)
+					if err != nil {
+						return err
+					}
+					defer func() { _ = f.Close() }()
+					in.Reset(f)
+				}
+				if begin, _ := in.Peek(4); capture.Captured(begin) {
+					return decodeCapture(cmd, in)
+				}
+				data, err := readDump(in)
 				if err != nil {
 					return err
 				}
@@ -51,15 +71,7 @@ Without arguments it reads standard input:
 
 const maxDump = 16 << 20
 
-func readDump(in io.Reader, file string) ([]byte, error) {
-	if file != "" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = f.Close() }()
-		in = f
-	}
+func readDump(in io.Reader) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(in, maxDump+1))
 	if len(data) > maxDump {
 		return nil, errors.New("the dump is longer than 16 MiB")
@@ -142,9 +154,12 @@ func payload(p []byte) []byte {
 
 // decoded is a message of a recording.
 type decoded struct {
-	What  string   `json:"what"` // such as CSTA-XML, invoke 0001
-	Text  string   `json:"text"` // as readable XML
-	Notes []string `json:"notes,omitempty"`
+	Time  time.Time `json:"time,omitzero"` // in a capture; so are the addresses
+	From  string    `json:"from,omitempty"`
+	To    string    `json:"to,omitempty"`
+	What  string    `json:"what"` // such as SIP, or CSTA-XML, invoke 0001
+	Text  string    `json:"text"` // as readable XML, below the header of SIP
+	Notes []string  `json:"notes,omitempty"`
 }
 
 // showPackets writes the messages of packets, up to the first one of each packet that cannot be read.
@@ -174,7 +189,7 @@ func showPackets(cmd *cobra.Command, packets [][]byte) error {
 
 // text writes a message for people.
 func (d *decoded) text(out io.Writer) error {
-	fmt.Fprintf(out, "<!-- %s -->\n", printable(d.What))
+	fmt.Fprintf(out, "<!-- %s%s -->\n", d.passed(), printable(d.What))
 	for line := range strings.Lines(d.Text) {
 		fmt.Fprintln(out, printable(strings.TrimRight(line, "\n")))
 	}
@@ -191,7 +206,7 @@ func decodePacket(p []byte) (list []decoded, err error) {
 		if length <= 8 || length > len(p) || p[8] != '<' {
 			break
 		}
-		m, err := uacsta.Parse(p[8:length])
+		m, err := uacsta.Parse(uacsta.Conceal(p[8:length]))
 		if err != nil {
 			return list, err
 		}

@@ -131,25 +131,23 @@ func readerOf(octets []byte) func([]byte) (list []decoded, rest []byte, whole bo
 
 // spokenSIP reports whether octets begin like a message of SIP, as far as they go.
 func spokenSIP(octets []byte) bool {
-	line, _, _ := bytes.Cut(bytes.TrimLeft(octets[:min(len(octets), 300)], "\r\n"), []byte("\r\n"))
-	if len(line) == 0 {
-		return octets[0] == '\r' // lines that keep a connection open
-	}
+	octets = bytes.TrimLeft(octets, "\r\n") // lines that keep a connection open
+	line, _, ended := bytes.Cut(octets[:min(len(octets), longestStart)], []byte("\r\n"))
 	status := []byte("SIP/2.0 ")
 	if n := min(len(line), len(status)); bytes.Equal(line[:n], status[:n]) {
 		return true
 	}
-	method, uri, ended := bytes.Cut(line, []byte(" "))
+	method, uri, _ := bytes.Cut(line, []byte(" "))
 	for _, b := range method {
 		if b < 'A' || b > 'Z' {
 			return false
 		}
 	}
-	if !ended {
-		return len(method) < 12 && len(line) == len(octets)
-	}
-	return bytes.HasSuffix(uri, []byte(" SIP/2.0")) || len(line) == len(octets) // the line goes on
+	return ended && bytes.HasSuffix(uri, []byte(" SIP/2.0")) || !ended && len(line) < longestStart
 }
+
+// longestStart is how many octets the first line of a message of SIP has at most here.
+const longestStart = 2000
 
 // berTag reports whether an octet can begin a PDU of CSTA: an operation, or an association.
 func berTag(b byte) bool { return b >= 0xA1 && b <= 0xA4 || b >= 0x60 && b <= 0x64 }

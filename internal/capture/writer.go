@@ -1,5 +1,5 @@
 // Package capture writes the octets of a trace as a capture file, for Wireshark and sngrep: messages on connections become the
-// segments of TCP, the others datagrams of UDP. It knows no protocol above these.
+// segments of TCP, the others datagrams of UDP. It reads the files of anybody. It knows no protocol above these.
 package capture
 
 import (

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -10,12 +11,14 @@ import (
 // that keeping them gives the garbage collector nothing to do.
 type ring struct {
 	records []kept // in a circle; it grows to most
-	most    int
-	first   int // index of the oldest record
-	count   int
-	texts   []byte // in a circle
-	end     int    // how many octets of texts were ever written: the next begins there
-	scratch []byte
+	// exchanges are those of records, at the same places, so that looking for one reads little memory.
+	exchanges []uint64
+	most      int
+	first     int // index of the oldest record
+	count     int
+	texts     []byte // in a circle
+	end       int    // how many octets of texts were ever written: the next begins there
+	scratch   []byte
 }
 
 // kept is a record whose texts are apart.
@@ -54,7 +57,8 @@ func (q *ring) add(r *Record, message []byte) (lost uint64) {
 	if q.count == len(q.records) {
 		q.grow()
 	}
-	q.records[(q.first+q.count)%len(q.records)] = k
+	at := (q.first + q.count) % len(q.records)
+	q.records[at], q.exchanges[at] = k, k.Exchange
 	q.count++
 	return lost
 }
@@ -79,28 +83,60 @@ func (q *ring) put(data []byte) {
 
 // grow makes room for more records.
 func (q *ring) grow() {
-	larger := make([]kept, min(q.most, max(64, 2*len(q.records))))
-	n := copy(larger, q.records[q.first:])
-	copy(larger[n:], q.records[:q.first])
-	q.records, q.first = larger, 0
+	size := min(q.most, max(64, 2*len(q.records)))
+	q.records, q.exchanges, q.first = inOrder(q.records, q.first, size), inOrder(q.exchanges, q.first, size), 0
+}
+
+// inOrder returns a longer slice with what is in a circle, from its first item on.
+func inOrder[T any](circle []T, first, size int) []T {
+	larger := make([]T, size)
+	n := copy(larger, circle[first:])
+	copy(larger[n:], circle[:first])
+	return larger
 }
 
 // list appends the records after a number, the oldest first.
 func (q *ring) list(to []Record, after uint64) []Record {
-	at := func(i int) *kept { return &q.records[(q.first+i)%len(q.records)] }
-	begin := sort.Search(q.count, func(i int) bool { return at(i).Number > after })
+	begin := q.begin(after)
 	to = slices.Grow(to, q.count-begin)
 	for i := begin; i < q.count; i++ {
-		k := at(i)
-		r := k.Record
-		texts := strings.SplitN(q.text(k), betweenTexts, 4)
-		r.Name, r.Devices, r.Calls, r.Message = texts[0], items(texts, 1), items(texts, 2), strings.Join(texts[min(3, len(texts)):], "")
-		if r.Kind == Octets {
-			r.Octets, r.Message = []byte(r.Message), ""
-		}
-		to = append(to, r)
+		to = append(to, q.record(q.at(i)))
 	}
 	return to
+}
+
+// earlier appends the records up to a number that belong to one of these exchanges. The others it does not read.
+func (q *ring) earlier(to []Record, number uint64, exchanges map[uint64]bool) []Record {
+	if len(exchanges) == 0 {
+		return to
+	}
+	least := slices.Min(slices.Collect(maps.Keys(exchanges)))
+	for i := range q.begin(number) {
+		if at := q.at(i); q.exchanges[at] >= least && exchanges[q.exchanges[at]] {
+			to = append(to, q.record(at))
+		}
+	}
+	return to
+}
+
+// at returns the place of the record that is so many behind the first.
+func (q *ring) at(i int) int { return (q.first + i) % len(q.records) }
+
+// begin returns which record is the first after a number.
+func (q *ring) begin(after uint64) int {
+	return sort.Search(q.count, func(i int) bool { return q.records[q.at(i)].Number > after })
+}
+
+// record returns the record at a place, with its texts.
+func (q *ring) record(at int) Record {
+	k := &q.records[at]
+	r := k.Record
+	texts := strings.SplitN(q.text(k), betweenTexts, 4)
+	r.Name, r.Devices, r.Calls, r.Message = texts[0], items(texts, 1), items(texts, 2), strings.Join(texts[min(3, len(texts)):], "")
+	if r.Kind == Octets {
+		r.Octets, r.Message = []byte(r.Message), ""
+	}
+	return r
 }
 
 // items returns the list that one of the texts of a record holds.

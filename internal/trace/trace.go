@@ -91,7 +91,7 @@ type Reader func(*Record)
 type Trace struct {
 	read      Reader
 	alias     func(call string) string // see Aliases
-	longest   int // octets that are kept of one message
+	longest   int                      // octets that are kept of one message
 	exchanges atomic.Uint64
 
 	mu        sync.Mutex
@@ -168,11 +168,16 @@ func (t *Trace) Read(after uint64, f Filter, most int) Answer {
 		return Answer{Records: []Record{}}
 	}
 	t.mu.Lock()
-	from := uint64(0) // an earlier record can select later ones of its exchange
-	if f == (Filter{Oldest: f.Oldest}) {
-		from = after
+	all := t.strangers.list(t.known.list(nil, after), after)
+	if f != (Filter{Oldest: f.Oldest}) { // an earlier record can select later ones of its exchange
+		of := map[uint64]bool{}
+		for i := range all {
+			if all[i].Exchange != 0 {
+				of[all[i].Exchange] = true
+			}
+		}
+		all = t.strangers.earlier(t.known.earlier(all, after, of), after, of)
 	}
-	all := t.strangers.list(t.known.list(nil, from), from)
 	answer := Answer{Last: t.last, Lost: after < t.lost && after > 0}
 	t.mu.Unlock()
 	slices.SortFunc(all, func(a, b Record) int { return int(a.Number) - int(b.Number) })

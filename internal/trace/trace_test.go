@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -103,6 +104,35 @@ func TestBounds(t *testing.T) {
 	tr.Add(Record{Name: strings.Repeat("n", 100)}, false, long)
 	if a := tr.Read(0, Filter{}, 10); len(a.Records) != 1 || len(a.Records[0].Name) > 16 {
 		t.Errorf("without room: %+v", a)
+	}
+}
+
+// Reading on with a filter costs what is new, not what is kept: of the records before, those of the same exchanges are read only.
+func TestReadOn(t *testing.T) {
+	tr := New(Limits{Records: 10000, Octets: 8 << 20}, func(r *Record) {
+		r.Name = "read " + r.Name
+	})
+	message := bytes.Repeat([]byte("x"), 500)
+	for n := range 9000 {
+		tr.Add(Record{Exchange: uint64(1 + n/2), Kind: "request", Name: "old", Devices: []string{fmt.Sprint(n / 2 % 100)}}, false, message)
+	}
+	tr.Add(Record{Exchange: 4007, Kind: "response", Name: "late"}, false, message) // to a request about 6
+	tr.Add(Record{Exchange: 5000, Kind: "request", Name: "new", Devices: []string{"1"}}, false, message)
+	if got := names(tr.Read(9000, Filter{Device: "3"}, 10)); len(got) != 0 {
+		t.Errorf("of another device: %q", got)
+	}
+	if got := names(tr.Read(9000, Filter{Device: "6"}, 10)); !slices.Equal(got, []string{"read late"}) {
+		t.Errorf("of an exchange that began earlier: %q", got)
+	}
+	if got := names(tr.Read(9000, Filter{Device: "1"}, 10)); !slices.Equal(got, []string{"read new"}) {
+		t.Errorf("new: %q", got)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	tr.Read(9000, Filter{Device: "1"}, 10)
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 64<<10 {
+		t.Errorf("reading 2 records of 9002 took %d octets of memory", took)
 	}
 }
 

@@ -38,7 +38,7 @@ type Settings struct {
 }
 
 func (s *Settings) check(section *config.Section) {
-	s.Bounds.Check(section)
+	s.Check(section)
 	s.Hosts.Check("hosts", section)
 	section.Longer(map[string]time.Duration{"idle": s.Idle, "max-duration": s.MaxDuration})
 }

@@ -41,8 +41,8 @@ type login struct {
 	cookie     [sha256.Size]byte // of what the browser shows
 	csrf       string
 	until      time.Time
-	listener   context.Context // by which it came; it holds there only
-	ctx        context.Context // ends with the login
+	listener   context.Context //nolint:containedctx // by which it came; it holds there only
+	ctx        context.Context //nolint:containedctx // ends with the login
 	cancel     context.CancelCauseFunc
 	place      *share.Entry
 	stay       func() bool // has it outlive its listener

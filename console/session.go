@@ -95,14 +95,14 @@ func (c *Console) logIn(w http.ResponseWriter, r *http.Request) {
 	c.parts.Audit.Note(audit.Entry{Kind: "opened", Who: who.Name, How: who.How, Front: name, Peer: peer, Session: l.id})
 	c.env.Log.Info("console: logged in", "identity", who.String(), "peer", peer)
 	kind.Known(r.Context())
-	http.SetCookie(w, &http.Cookie{Name: cookieName(r), Value: cookie, Path: "/", HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode})
+	setCookie(w, r, cookie, 0)
 	c.session(w, l)
 }
 
 // logOut is DELETE /session.
 func (c *Console) logOut(w http.ResponseWriter, r *http.Request, l *login) {
 	c.logins.end(l, errLeft)
-	http.SetCookie(w, &http.Cookie{Name: cookieName(r), Path: "/", MaxAge: -1, HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode})
+	setCookie(w, r, "", -1)
 	respond(w, http.StatusOK, struct{}{})
 }
 
@@ -183,6 +183,13 @@ func cookieName(r *http.Request) string {
 		text += "-" + strconv.Itoa(local.Port)
 	}
 	return text
+}
+
+// setCookie sets the cookie until the browser is closed, or with a maxAge below 0 removes it. It is Secure with TLS:
+// without, browsers would not send it back.
+func setCookie(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
+	//nolint:gosec // Secure, where that is possible
+	http.SetCookie(w, &http.Cookie{Name: cookieName(r), Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode})
 }
 
 // shown returns the login whose cookie a request shows; nil: it shows none, or more than one.

@@ -2,6 +2,7 @@
 import {Action, Component, Live, badge, count, html, time} from '../ui.js';
 import {get, post} from '../server.js';
 import {book, othersIn, stateOf} from './book.js';
+import {Rights} from './rights.js';
 import {callLink, deviceLink, hashOf, stateBadge} from './parts.js';
 
 export const title = 'Device';
@@ -34,6 +35,7 @@ class Device extends Component {
 				</div>
 			</div>
 			<div class="card"><h2>Events</h2>${this.events(device)}</div>
+			<div class="card"><h2>Who may do what with it</h2><${Rights} device=${device} /></div>
 			<p><a href=${hashOf('ladder', 'device', device)}>The ladder of this device</a></p>
 		</section>`;
 	}

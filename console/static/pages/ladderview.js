@@ -11,7 +11,7 @@ const colours = 8;
 export class LadderView extends Component {
 	box = createRef();
 	name = identifier();
-	state = {first: 0, visible: 30};
+	state = {first: 0, visible: 30, tail: true};
 
 	componentDidMount() {
 		this.observer = new ResizeObserver(this.measure);
@@ -25,13 +25,14 @@ export class LadderView extends Component {
 	// Reading the height of the box, or scrolling it, costs a layout: it is scrolled only if there are more or fewer rows.
 	componentDidUpdate(before) {
 		const {follow, records} = this.props;
-		if (follow && (before.records.length !== records.length || !before.follow)) this.box.current.scrollTop = records.length * size;
+		if (follow && this.state.tail && (before.records.length !== records.length || !before.follow)) this.box.current.scrollTop = records.length * size;
 	}
 
 	measure = () => {
 		const box = this.box.current;
 		const first = Math.floor(box.scrollTop / size), visible = Math.ceil(box.clientHeight / size) + 1;
-		if (first !== this.state.first || visible !== this.state.visible) this.setState({first, visible});
+		const tail = box.scrollTop + box.clientHeight >= this.props.records.length * size - size; // the user has not scrolled up
+		if (first !== this.state.first || visible !== this.state.visible || tail !== this.state.tail) this.setState({first, visible, tail});
 	};
 
 	onKey = event => {
@@ -52,8 +53,8 @@ export class LadderView extends Component {
 		else if ((index + 2) * size > box.scrollTop + box.clientHeight) box.scrollTop = (index + 2) * size - box.clientHeight;
 	}
 
-	render({records, groups, chosen, height, follow}, {first, visible}) {
-		if (follow) first = records.length - visible;
+	render({records, groups, chosen, height, follow}, {first, visible, tail}) {
+		if (follow && tail) first = records.length - visible;
 		const from = Math.max(0, Math.min(first, records.length - visible) - more), to = Math.min(records.length, first + visible + more);
 		const at = chosen ? records.indexOf(chosen) : -1;
 		return html`<div class="ladder" style=${{height}}>

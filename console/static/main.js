@@ -29,6 +29,9 @@ function routeOf(hash) {
 	return {name: known ? name : 'overview', route: known ? route : []};
 }
 
+// textOf returns how the menu calls a page.
+const textOf = name => menu.find(entry => entry[0] === (others[name] ?? name))[1];
+
 // load imports the module of a page, once.
 async function load(name) {
 	if (!loaded.has(name)) loaded.set(name, await import(`./pages/${name}.js`));
@@ -57,7 +60,7 @@ class Page extends Component {
 			this.setState({module}, () => this.props.focus && this.heading.current?.focus());
 		} catch (failure) {
 			console.error(failure);
-			if (name === this.props.name) this.setState({failure: 'This page could not be loaded.'});
+			if (name === this.props.name) this.setState({failure: 'This page could not be loaded. Is the proxy still there?'});
 		}
 	}
 
@@ -67,7 +70,7 @@ class Page extends Component {
 	}
 
 	render({name, route}, {module, failure}) {
-		if (failure) return html`<h1>${name}</h1>${notice('bad', failure)}`;
+		if (failure) return html`<h1>${textOf(name)}</h1>${notice('bad', failure)}`;
 		if (!module) return html`<p class="loading" aria-busy="true">Loading…</p>`;
 		return html`<h1 tabindex="-1" ref=${this.heading}>${module.title}</h1><${module.default} key=${name} route=${route} />`;
 	}

@@ -59,7 +59,7 @@ const Translation = ({answer}) => html`<ol class="way">
 </ol>`;
 
 const decision = [['identity', 'Identity', 'sip:alice@contoso.com, or crm', true], ['service', 'Service', 'MakeCall, or an action such as call', true],
-	['device', 'Device', '100', true], ['destination', 'Destinations', 'separated by commas'], ['front', 'Front', 'such as sip, xml, asn1 or api']];
+	['device', 'Device', 'such as 100', true], ['destination', 'Destinations', 'separated by commas'], ['front', 'Front', 'such as sip, xml, asn1 or api']];
 const translation = [['number', 'Number', 'as a client writes it', true], ['from', 'From', 'the link whose switch writes it; empty: a client'], ['link', 'To the link', 'empty: the one that has the number']];
 
 export default class Policy extends Component {

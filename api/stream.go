@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -151,7 +152,7 @@ func (l *lineStream) deliver(left <-chan struct{}) (why error) {
 			return l.client.over()
 		case <-valid.C: // look again
 		case <-l.leaving:
-			return errStopping
+			return cmp.Or(l.client.lapsed(), errStopping)
 		case <-left:
 			return nil
 		}

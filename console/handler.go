@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/audit"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
@@ -29,17 +31,25 @@ func (c *Console) safe(next http.Handler) http.Handler {
 			w.Header().Set(header, value)
 		}
 		public := r.URL.Path == "/" || strings.HasPrefix(r.URL.Path, static)
-		switch site := r.Header.Get("Sec-Fetch-Site"); {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // of the response before; a test has none
+		w = paced{w}
+		switch {
 		case !c.env.Admits(addrOf(r)):
 			c.fail(w, r, http.StatusForbidden, "the configuration does not admit this address")
 		case !c.settings.Hosts.Local(r.Host):
 			c.fail(w, r, http.StatusForbidden, "the console is not known by this name; write the name under console.hosts, or come by an address or localhost")
-		case !public && (site == "cross-site" || site == "same-site"), !ownOrigin(r):
+		case !public && !ownSite(r), !ownOrigin(r):
 			c.fail(w, r, http.StatusForbidden, "the request comes from a page of another site")
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// ownSite reports whether a request does not come from a page of another site, port included, as far as the browser says.
+func ownSite(r *http.Request) bool {
+	site := r.Header["Sec-Fetch-Site"]
+	return len(site) == 0 || len(site) == 1 && (site[0] == "same-origin" || site[0] == "none")
 }
 
 // ownOrigin reports whether a request does not come from a page of somebody else, as far as the browser says. The scheme of one
@@ -100,7 +110,7 @@ func (c *Console) call(w http.ResponseWriter, r *http.Request, l *login) {
 	c.parts.API(w, r.WithContext(kind.WithServing(r.Context(), l.ctx)), l.visitor())
 }
 
-// administer serves a request of an administrator. The audit file has an action, and the download of octets, before it happens, and
+// administer serves a request of an administrator. The audit file has an action, and the reading of octets, before it happens, and
 // its outcome.
 func (c *Console) administer(w http.ResponseWriter, r *http.Request, l *login) {
 	within, cancel := context.WithCancel(r.Context()) // it waits no longer than the login lasts
@@ -108,9 +118,12 @@ func (c *Console) administer(w http.ResponseWriter, r *http.Request, l *login) {
 	defer context.AfterFunc(l.ctx, cancel)()
 	action := http.StripPrefix("/admin", c.parts.Admin)
 	r = r.WithContext(within)
-	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.Path != "/admin/pcap" {
-		action.ServeHTTP(w, r)
-		return
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		w = &lasting{ResponseWriter: w, holds: func() bool { return c.logins.check(l) == nil }}
+		if r.URL.Path != "/admin/pcap" && r.URL.Path != "/admin/octets" {
+			action.ServeHTTP(w, r)
+			return
+		}
 	}
 	who := l.identified.Identity
 	e := audit.Entry{
@@ -129,6 +142,52 @@ func (c *Console) administer(w http.ResponseWriter, r *http.Request, l *login) {
 	}
 	c.parts.Audit.Note(e)
 }
+
+// lasting is a response to a login, that goes out only as long as it holds. A request may have waited since it came.
+type lasting struct {
+	http.ResponseWriter
+
+	holds func() bool
+	begun bool
+}
+
+var errEnded = errors.New("the login has ended")
+
+// WriteHeader implements http.ResponseWriter.
+func (l *lasting) WriteHeader(status int) {
+	l.begun = true
+	l.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (l *lasting) Write(p []byte) (int, error) {
+	if !l.holds() {
+		if !l.begun {
+			l.WriteHeader(http.StatusUnauthorized)
+		}
+		return 0, errEnded
+	}
+	l.begun = true
+	return l.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (l *lasting) Unwrap() http.ResponseWriter { return l.ResponseWriter }
+
+// paced is a response whose reader must go on taking it.
+type paced struct{ http.ResponseWriter }
+
+// writeTime is the longest time in which a browser takes a part of a response.
+const writeTime = 30 * time.Second
+
+// Write implements http.ResponseWriter.
+func (p paced) Write(part []byte) (int, error) {
+	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTime)) // a test's has none
+	return p.ResponseWriter.Write(part)
+}
+
+// Unwrap is for http.ResponseController.
+func (p paced) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
 // outcome is a response whose status is kept.
 type outcome struct {

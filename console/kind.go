@@ -33,7 +33,7 @@ type Settings struct {
 	kind.Bounds
 
 	Hosts       kind.Hosts    `yaml:"hosts"`        // names of the proxy in the addresses that browsers show
-	Idle        time.Duration `yaml:"idle"`         // after which without a request a login ends
+	Idle        time.Duration `yaml:"idle"`         // after which a login ends if nobody touches its page
 	MaxDuration time.Duration `yaml:"max-duration"` // of a login
 }
 

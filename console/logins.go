@@ -119,21 +119,34 @@ func (t *logins) enter(l *login) (cookie string, err error) {
 // left is how long the login lasts if it is not used.
 func (l *login) left() time.Duration { return min(l.idle, time.Until(l.until)) }
 
-// find returns the login of a cookie, which has been used by that; nil if there is none that came by this listener.
-func (t *logins) find(cookie string, listener context.Context) *login {
+// find returns the login of a cookie; nil if there is none that came by this listener. used has it last longer.
+func (t *logins) find(cookie string, listener context.Context, used bool) *login {
 	t.mu.Lock()
 	l := t.table[sha256.Sum256([]byte(cookie))]
 	if l == nil || l.listener != listener {
 		t.mu.Unlock()
 		return nil
 	}
-	l.timer.Reset(l.left())
+	if used {
+		l.timer.Reset(l.left())
+	}
 	t.mu.Unlock()
-	if why := l.holds(); why != nil {
-		t.end(l, why)
+	if t.check(l) != nil {
 		return nil
 	}
 	return l
+}
+
+// check returns why a login does not hold any more, and ends it; nil: it holds.
+func (t *logins) check(l *login) error {
+	if l.ctx.Err() != nil {
+		return context.Cause(l.ctx)
+	}
+	why := l.holds()
+	if why != nil {
+		t.end(l, why)
+	}
+	return why
 }
 
 // end ends a login. Only the first call for a login does something.

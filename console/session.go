@@ -198,7 +198,15 @@ func (c *Console) shown(r *http.Request) *login {
 	if len(cookies) != 1 {
 		return nil
 	}
-	return c.logins.find(cookies[0].Value, kind.Serving(r.Context()))
+	return c.logins.find(cookies[0].Value, kind.Serving(r.Context()), used(r))
+}
+
+// unattended is the header of a request that a page sends by itself, while nobody touches keyboard and mouse.
+const unattended = "X-Unattended"
+
+// used reports whether somebody sits in front of the page that sends a request. A WebSocket reconnects by itself.
+func used(r *http.Request) bool {
+	return len(r.Header[unattended]) == 0 && len(r.Header["Upgrade"]) == 0
 }
 
 // addrOf returns the address of the peer of a request.

@@ -34,9 +34,15 @@ export function address(path, params) {
 	return query.length ? path + '?' + query.join('&') : path;
 }
 
+let attended = true; // whether somebody has touched keyboard, mouse or screen since the last request
+
+for (const what of ['keydown', 'pointerdown', 'wheel']) addEventListener(what, () => { attended = true; }, {capture: true, passive: true});
+
 // send sends a request and returns the response. A 401 ends the session: the page then shows the login.
 async function send(method, path, {params, body, headers, signal} = {}) {
 	const init = {method, signal, headers: {Accept: 'application/json', ...headers}, credentials: 'same-origin', cache: 'no-store'};
+	if (!attended) init.headers['X-Unattended'] = 'true'; // it does not have the login last longer
+	attended = false;
 	if (method !== 'GET' && session) init.headers['X-CSRF-Token'] = session.csrf;
 	if (body !== undefined) {
 		const text = typeof body === 'string';

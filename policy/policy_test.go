@@ -186,3 +186,24 @@ func TestIdentityOf(t *testing.T) {
 		}
 	}
 }
+
+// The right to administer is that of the identities of grants that say so, of everybody in demo mode, and of nobody else. It makes an
+// identity known, and gives it no device.
+func TestAdministers(t *testing.T) {
+	p := FromGrants(nil, Grant{Who: "alice", Administer: true}, Grant{Who: "ops-*", Administer: true}, Grant{Who: "crm", Control: []string{"*"}})
+	for name, want := range map[string]bool{"alice": true, "Alice": true, "ops-1": true, "alice2": false, "crm": false, "": false} {
+		if got := p.Administers(Identity{Name: name, How: "account"}); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if alice := (Identity{Name: "alice", How: "token"}); !p.Known(alice) || p.Decide(Request{Who: alice}).Allowed {
+		t.Error("an administrator is not known, or may observe")
+	}
+	demo := &Policy{Demo: true}
+	if !demo.Administers(Identity{Name: "admin"}) || demo.Administers(Identity{}) {
+		t.Error("in demo mode somebody may not administer, or nobody may")
+	}
+	if (&Policy{}).Administers(Identity{Name: "alice"}) {
+		t.Error("somebody administers by default")
+	}
+}

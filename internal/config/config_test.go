@@ -151,6 +151,8 @@ func TestFaults(t *testing.T) {
 		{good + "links: [{name: pbx, addresses: ['a b'], devices: [\"[\"]}]", "x:6: links[0].addresses[0]: is neither host nor host:port"},
 		{good + "links: [{name: pbx, addresses: [\"a:1\"], devices: [\"[\"]}]", "x:6: links[0].devices[0]: is not a valid pattern"},
 		{strings.Replace(good, "control: [\"100\"]", "observe: [\"100\"], dial: [\"+1*\"]", 1), "x:4: grants[0].dial: limits where devices in control may call"},
+		{good + "console: {idle: 0s, hosts: [\"pbx:1\"], max-connections: 0}", "x:6: console.hosts[0]: must be a name without port"},
+		{strings.Replace(good, "{who: \"sip:alice@contoso.com\"", "{who: \"*\", administer: true", 1), "x:4: grants[0].administer: would let everybody administer"},
 		{good + "links: [{name: pbx}]", "x:6: links[0].addresses: must name at least one address"},
 		{good + "links: [{name: pbx, addresses: [\"a:1\"], devices: [\"*\"], ca: x}]", "x:6: links[0].ca: needs TLS; write tls: true"},
 		{good + "links: [{name: pbx, addresses: [\"a:1\"], devices: [\"*\"], edition: 1}]", "x:6: links[0].edition: must be 2 to 9"},

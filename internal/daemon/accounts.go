@@ -67,9 +67,10 @@ func (n *Node) openTokens() (*tokens.Keeper, error) {
 	return k, nil
 }
 
-// Warnings returns the warnings of a checked configuration, and one for tokens that their names make useless.
+// Warnings returns the warnings of a checked configuration, and those for a console that nobody can log in to, and for tokens that
+// their names make useless.
 func Warnings(cfg *config.Config) []string {
-	list := cfg.Warnings()
+	list := append(cfg.Warnings(), consoleWarnings(cfg)...)
 	if cfg.Sessions.Tokens == "" {
 		return list
 	}

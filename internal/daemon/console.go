@@ -3,8 +3,10 @@ package daemon
 import (
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/tr87proxy/tr87proxy/console"
+	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/operations"
 )
@@ -45,4 +47,18 @@ func (n *Node) endSession(id string) error {
 		return fmt.Errorf("there is no session %.64q any more", id)
 	}
 	return nil
+}
+
+// consoleWarnings returns why nobody can log in to a console that listens.
+func consoleWarnings(cfg *config.Config) (list []string) {
+	if len(cfg.Front("console").(*console.Settings).Listen) == 0 {
+		return nil
+	}
+	if !cfg.Demo && !slices.ContainsFunc(cfg.Grants, func(g config.Grant) bool { return g.Administer }) {
+		list = append(list, "console: nobody can log in, because no grant has the right; write for example grants: [{who: alice, administer: true}]")
+	}
+	if cfg.Sessions.Accounts == "" && cfg.Sessions.Tokens == "" {
+		list = append(list, "console: nobody can log in, because there are no accounts and no tokens; write application-sessions: {accounts: FILE}, and make the file with: tr87proxy accounts add")
+	}
+	return list
 }

@@ -36,14 +36,17 @@ func runCommand(ctx context.Context, in string, args ...string) ran {
 }
 
 // node is a proxy with the built-in switch, whose phones are 100 to 109, and the files of its configuration.
-type node struct{ dir, file, socket, server string }
+type node struct {
+	dir, file, socket, traced, server string
+	stop                              func()
+}
 
 func startNode(t *testing.T) *node {
 	t.Helper()
 	n := &node{dir: t.TempDir()}
-	n.file, n.socket = filepath.Join(n.dir, "config.yaml"), filepath.Join(n.dir, "admin.sock")
+	n.file, n.socket, n.traced = filepath.Join(n.dir, "config.yaml"), filepath.Join(n.dir, "admin.sock"), filepath.Join(n.dir, "trace.json")
 	text := "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"???\"], dial: [\"*\"]}]\n" +
-		"sip: {listen: [{transport: tcp, address: \"127.0.0.1:0\"}]}\noperations: {address: \"\"}\nadmin: {socket: " + n.socket + "}\n" +
+		"sip: {listen: [{transport: tcp, address: \"127.0.0.1:0\"}]}\noperations: {address: \"\"}\nadmin: {socket: " + n.socket + "}\ntrace: {file: " + n.traced + "}\n" +
 		"audit: {file: " + filepath.Join(n.dir, "audit.log") + "}\n" +
 		"switch:\n  trunks: [{number: \"900\", prefixes: [\"0\"]}]\n  queues: [{number: \"300\"}]\n  extensions:\n"
 	for i := range 10 {
@@ -64,10 +67,11 @@ func startNode(t *testing.T) *node {
 	ctx, stop := context.WithCancel(context.Background())
 	stopped := make(chan error, 1)
 	go func() { stopped <- d.Run(ctx) }()
-	t.Cleanup(func() {
+	n.stop = sync.OnceFunc(func() {
 		stop()
 		<-stopped
 	})
+	t.Cleanup(n.stop)
 	n.server = "sip:x@" + <-served + ";transport=tcp"
 	return n
 }
@@ -170,7 +174,7 @@ func TestJSON(t *testing.T) {
 		{"group-pickup 105", 1}, {"predict 100 101", 0}, {"callback 100 --list", 0}, {"last-number 100", 0},
 		{"play 100 hello", 1}, {"record 100", 1}, {"stop 100", 1},
 		{"forward 100 always 102", 0}, {"forward 100", 0}, {"dnd 100", 0}, {"mwi 100", 0}, {"auto-answer 100", 0}, {"auto-work 100", 0}, {"agent 108", 0},
-		{"trace --socket " + n.socket, 0}, {"trace --device 999 --socket " + n.socket, 0}, {"trace --octets --socket " + n.socket, 1},
+		{"trace --socket " + n.socket, 0}, {"trace --device 999 --socket " + n.socket, 0}, {"trace --octets --socket " + n.socket, 1}, {"trace --file " + n.traced, 0}, {"trace --file nowhere", 1}, {"trace --file x --follow", 2},
 		{"audit verify -c " + n.file, 0}, {"audit verify --file nowhere", 2},
 	} {
 		args := strings.Fields(row.args)

@@ -26,7 +26,7 @@ func traceCommand() *cobra.Command {
 	var q operations.TraceQuery
 	var last time.Duration
 	var follow, raw, interactive bool
-	var pcap string
+	var pcap, file string
 	cmd := &cobra.Command{
 		Use: "trace", Short: "Show what passed through a running proxy, and what it decided", GroupID: "server", Args: exactly(0),
 		Long: `trace shows the last messages that clients and switches have sent, those that the proxy has
@@ -40,13 +40,16 @@ frames of CSTA-XML, PDUs of ASN.1, lines of ctserver, and messages of FreeSWITCH
 With --pcap it writes the octets as packets to a file that Wireshark and sngrep open, without TLS;
 - is standard output.
 
-Passwords are not shown. The proxy keeps the newest messages only (trace in the configuration).`,
+Passwords are not shown. The proxy keeps the newest messages only (trace in the configuration). With
+trace.file it writes them to files, too, which --file reads: all of FILE.1, FILE.2 and so on, and
+FILE, also without a running proxy.`,
 		Example: `  tr87proxy trace --last 5m
   tr87proxy trace --follow --device 100
   tr87proxy trace --interactive
   tr87proxy trace --failures
   tr87proxy trace --call 9d7f_4 --raw     with the messages
   tr87proxy trace --identity crm --json | jq -r .name
+  tr87proxy trace --file /var/log/tr87proxy/trace.json --call 9d7f_4
   tr87proxy trace --octets --lane telephone --peer 192.0.2.7 --follow
   tr87proxy trace --pcap calls.pcap
   tr87proxy trace --pcap - --follow | sngrep -I -`,
@@ -62,6 +65,9 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
 				q.Since = time.Now().Add(-last)
 			}
 			out := cmd.OutOrStdout()
+			if file != "" && (follow || interactive || q.Octets) {
+				return usageError{errors.New("--file reads messages and decisions that were written before: without --follow, --interactive, --octets and --pcap")}
+			}
 			if interactive {
 				if !terminal(out) || asJSON(cmd) {
 					return usageError{errors.New("--interactive needs a terminal, and shows it to people: without --json")}
@@ -69,6 +75,9 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
 				return (&traceScreen{ctx: cmd.Context(), socket: &socket, query: q, painter: painterFor(cmd, out)}).run(out)
 			}
 			v := &traceView{out: out, errOut: cmd.ErrOrStderr(), json: asJSON(cmd), raw: raw, follow: follow, history: !follow || last > 0 || pcap != "", arrow: arrowsOf(out), painter: painterFor(cmd, out)}
+			if file != "" {
+				return v.read(file, q.Filter)
+			}
 			if pcap == "" {
 				return v.run(cmd.Context(), &socket, q)
 			}
@@ -96,6 +105,9 @@ Passwords are not shown. The proxy keeps the newest messages only (trace in the 
 	fl.BoolVar(&raw, "raw", false, "show the messages, too")
 	fl.BoolVar(&q.Octets, "octets", false, "show the octets on the wire")
 	fl.StringVar(&pcap, "pcap", "", "write the octets on the wire to this file, as packets; -: standard output")
+	fl.StringVar(&file, "file", "", "read this file of trace.file, and the older ones beside it, instead of a running proxy")
+	_ = cmd.MarkFlagFilename("file")
+	_ = cmd.MarkFlagFilename("pcap")
 	return cmd
 }
 
@@ -143,6 +155,22 @@ func (v *traceView) run(ctx context.Context, socket *adminSocket, q operations.T
 		}
 	}
 	return nil
+}
+
+// read shows the records of a file.
+func (v *traceView) read(file string, f trace.Filter) error {
+	shown := 0
+	unread, err := trace.ReadFile(file, f, func(r *trace.Record) error {
+		shown++
+		return v.show(trace.Answer{Records: []trace.Record{*r}})
+	})
+	if unread > 0 {
+		note(v.errOut, v.json, "lines that are no records: %d", unread)
+	}
+	if shown == 0 && err == nil {
+		note(v.errOut, v.json, "nothing in the files matches")
+	}
+	return err
 }
 
 func (v *traceView) show(answer trace.Answer) error {

@@ -211,7 +211,7 @@ func Default(kinds Kinds) *Config {
 		},
 		Operations: Operations{Address: "127.0.0.1:9062"},
 		Audit:      Audit{MaxMiB: 100, Keep: 10},
-		Trace:      Trace{MaxMiB: 8, Records: 10000, HEP: HEP{ID: 2001}},
+		Trace:      Trace{MaxMiB: 8, Records: 10000, HEP: HEP{ID: 2001}, FileMiB: 16, Keep: 5},
 		Admin:      Admin{Mode: "0600"},
 		Digest:     Digest{Realm: "tr87proxy", MD5: true},
 		Limits:     Limits{Sessions: 20000, SessionsPerIdentity: 2000, MonitorsPerIdentity: 20000, RequestsPerSecond: 5000, CallsPerMinute: 3000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024, QueueMiB: 4, QueuesMiB: 256, StrangersMiB: 64},

@@ -14,6 +14,10 @@ type Trace struct {
 	Records   int `yaml:"records"`    // also of octets
 	OctetsMiB int `yaml:"octets-mib"` // 0: no octets
 	HEP       HEP `yaml:"hep"`
+
+	File    string `yaml:"file"`     // "": none
+	FileMiB int    `yaml:"file-mib"` // at which the next file begins
+	Keep    int    `yaml:"keep"`     // older files
 }
 
 // HEP is the key trace.hep.
@@ -30,6 +34,9 @@ func (h *HEP) Homer() string { return strings.TrimPrefix(h.Address, "udp:") }
 // leastRecords is the smallest trace.records.
 const leastRecords = 100
 
+// mostKept is how many older files trace.keep may name.
+const mostKept = 1000
+
 // check reports faults of the key.
 func (t *Trace) check(d *document) {
 	if t.MaxMiB < 0 || t.MaxMiB > maxMiB {
@@ -37,6 +44,15 @@ func (t *Trace) check(d *document) {
 	}
 	if t.OctetsMiB < 0 || t.OctetsMiB > maxMiB {
 		d.fault("trace.octets-mib", fmt.Sprintf("must be a number of MiB; write 1 to %d, or 0 for no octets", maxMiB))
+	}
+	if t.FileMiB < 1 || t.FileMiB > maxMiB {
+		d.fault("trace.file-mib", fmt.Sprintf("must be a number of MiB; write 1 to %d", maxMiB))
+	}
+	if t.Keep < 0 || t.Keep > mostKept {
+		d.fault("trace.keep", fmt.Sprintf("must be a number of files; write 0 to %d", mostKept))
+	}
+	if t.File != "" && t.MaxMiB == 0 {
+		d.fault("trace.file", "needs the trace; write for example max-mib: 8 under trace")
 	}
 	if h := &t.HEP; h.Address != "" {
 		host, port, err := net.SplitHostPort(h.Homer())

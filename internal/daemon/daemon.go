@@ -60,6 +60,7 @@ type Node struct {
 	trace   *trace.Trace  // nil: none
 	octets  *trace.Trace  // what passes over the wire; nil: nobody wants it
 	homer   *hep.Exporter // nil: none
+	traced  *trace.File   // nil: none
 	fronts  []kind.Front  // in the order of frontKinds
 	sw      *softswitch.Switch
 	phones  *phones.Server        // nil: no real telephones
@@ -130,6 +131,12 @@ func assemble(cfg *config.Config, o Options, readOnly bool) (*Node, error) {
 		return nil, err
 	}
 	n.homer = homer
+	if cfg.Trace.File != "" {
+		n.traced, err = trace.OpenFile(trace.FileConfig{Path: cfg.Trace.File, Size: int64(cfg.Trace.FileMiB) << 20, Keep: cfg.Trace.Keep, Trace: n.trace, Log: log})
+		if err != nil {
+			return nil, atKey(cfg, "trace.file", err)
+		}
+	}
 	devices, err := switchConfig(&cfg.Switch)
 	if err != nil {
 		return nil, err
@@ -284,6 +291,7 @@ func (n *Node) Run(ctx context.Context) error {
 	stop()
 	group.Wait()
 	n.endServers()
+	n.traced.Close()
 	err = errors.Join(err, n.closeAudit())
 	n.log.Info("stopped")
 	return err
@@ -321,6 +329,9 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 		if n.homer != nil {
 			operations.HomerLost = n.homer.Lost
 		}
+		if n.traced != nil {
+			operations.TraceLost = n.traced.Lost
+		}
 		for _, f := range n.fronts {
 			if f, ok := f.(interface{ UA() *sip.UA }); ok {
 				operations.UA = f.UA()
@@ -351,6 +362,12 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 		group.Go(func() {
 			defer signal.Stop(hangUps)
 			n.onHangUp(ctx, hangUps)
+		})
+	}
+	if n.traced != nil {
+		group.Go(func() {
+			defer share.Survive(n.log, "writing the trace", nil)
+			n.traced.Run(ctx)
 		})
 	}
 	if n.homer != nil {
@@ -399,6 +416,7 @@ func (n *Node) abandon(stop func(), group *sync.WaitGroup) {
 	stop()
 	group.Wait()
 	n.endServers()
+	n.traced.Close()
 	_ = n.closeAudit() // the error is logged
 }
 

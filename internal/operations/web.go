@@ -45,6 +45,7 @@ type Operations struct {
 	Tally        *audit.Tally             // nil: no audit file of strangers
 	Reloads      func() Reloads
 	HomerLost    func() uint64           // messages not sent to Homer; nil: none are
+	TraceLost    func() uint64           // records not written to the file of the trace; nil: none are
 	Events       *eventlog.Log           // nil: no event log
 	Webhooks     func() []webhook.Status // nil: no webhooks
 }
@@ -125,6 +126,9 @@ func (o *Operations) register(r *prometheus.Registry) {
 	gauge("unproved_octets", "Memory charged to connections that are neither trusted nor logged in, in octets.", func() float64 { _, n := o.Strangers.Counts(); return float64(n) })
 	flag("config_last_reload_successful", "1 when the last reload of the configuration succeeded, or there was none; 0 when it failed.", func() bool { return !o.Reloads().Failing })
 	gauge("config_last_reload_success_timestamp_seconds", "When the configuration was last read without failure, in seconds since 1970.", func() float64 { return float64(o.Reloads().Loaded.UnixMilli()) / 1000 })
+	if o.TraceLost != nil {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tr87proxy_trace_file_lost_total", Help: "Records that were not written to the file of the trace."}, func() float64 { return float64(o.TraceLost()) }))
+	}
 	if o.HomerLost != nil {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "tr87proxy_homer_lost_total", Help: "Messages that were not sent to Homer."}, func() float64 { return float64(o.HomerLost()) }))
 	}

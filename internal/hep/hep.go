@@ -23,6 +23,7 @@ type Config struct {
 	Node     string // name of the node; "": none
 	Password string // authentication key; "": none
 	Trace    *trace.Trace
+	Call     func(message []byte) string // the call that a message of CSTA-XML is about, by which Homer finds what belongs together; "": none
 	Log      *slog.Logger
 }
 
@@ -139,6 +140,8 @@ func (e *Exporter) packet(r *trace.Record) []byte {
 	protocol, payload, correlation := byte(protocolLog), text(r), r.Flow.Local.String()+" "+r.Flow.Remote.String()
 	if r.Flow.Protocol == "sip" {
 		protocol, payload, correlation = protocolSIP, r.Octets, cmp.Or(callID(r.Octets), correlation)
+	} else if r.Flow.Protocol == "csta-xml" && e.cfg.Call != nil {
+		correlation = cmp.Or(e.cfg.Call(payload), correlation)
 	}
 	chunk(chunkFamily, []byte{family})
 	chunk(chunkTransport, []byte{transport})

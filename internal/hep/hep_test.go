@@ -34,7 +34,7 @@ func read(t *testing.T, p []byte) map[uint16]string {
 	return chunks
 }
 
-// Homer gets each message once: SIP as SIP with its Call-ID, the others as log lines, with true addresses, agent, node and key.
+// Homer gets each message once: SIP as SIP with its Call-ID, the others as log lines, those about a call with that, with true addresses, agent, node and key.
 func TestExport(t *testing.T) {
 	homer, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -42,7 +42,8 @@ func TestExport(t *testing.T) {
 	}
 	defer func() { _ = homer.Close() }()
 	tr := trace.New(trace.Limits{Records: 100, Octets: 1 << 20}, nil)
-	e := New(Config{Address: homer.LocalAddr().String(), ID: 2001, Node: "tr87", Password: "key", Trace: tr, Log: slog.New(slog.DiscardHandler)})
+	call := func(message []byte) string { return map[string]string{"<b>7</b>": "call 7"}[string(message)] }
+	e := New(Config{Address: homer.LocalAddr().String(), ID: 2001, Node: "tr87", Password: "key", Trace: tr, Call: call, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -56,6 +57,7 @@ func TestExport(t *testing.T) {
 	tap.Datagram(flow("csta-xml", "tcp", "[2001:db8::1]:8882", "[2001:db8::2]:4001"), true, false, []byte("\x00\x00\x00\x0c9999<a/>"), true)
 	tap.Datagram(flow("asn1", "tls", "192.0.2.1:18000", "198.51.100.7:4002"), true, false, []byte{0x26, 0x80}, true)
 	tap.Datagram(flow("csta-xml", "tcp", "192.0.2.1:8882", "198.51.100.7:4003"), false, true, []byte("garbage"), false)
+	tap.Datagram(flow("csta-xml", "tcp", "192.0.2.1:8882", "198.51.100.7:4003"), true, false, []byte("\x00\x00\x00\x109999<b>7</b>"), true)
 	group.Go(func() { e.Run(ctx) })
 	for _, want := range []map[uint16]string{
 		{
@@ -68,6 +70,7 @@ func TestExport(t *testing.T) {
 		},
 		{2: "\x06", 11: "\x64", 15: "2680"},
 		{15: "7 octets that are not kept"},
+		{15: "<b>7</b>", 17: "call 7"},
 	} {
 		_ = homer.SetReadDeadline(time.Now().Add(time.Minute))
 		p := make([]byte, 65536)

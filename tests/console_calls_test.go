@@ -207,7 +207,7 @@ func newLoad(t *testing.T, address string) *load {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &load{t: t, address: address, client: http.Client{Jar: jar, Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 100}}}
+	l := &load{t: t, address: address, client: http.Client{Jar: jar, Timeout: patience, Transport: &http.Transport{MaxConnsPerHost: 50, MaxIdleConnsPerHost: 50}}}
 	var session struct{ CSRF string }
 	if err := l.post("/session", map[string]string{"name": "admin", "password": "secret"}, &session); err != nil {
 		t.Fatal(err)

@@ -44,6 +44,7 @@ export default class Calls extends Component {
 
 	render() {
 		const rows = this.rows();
+		rows.forEach((row, i) => row.place = i); // rows keep their elements, and get other texts: calls come and go by the hundred
 		return html`<section class="page">
 			<form class="filters" role="search" onSubmit=${event => event.preventDefault()}>
 				<input type="search" class="search" aria-label="Search calls" placeholder="Number, name, call or link" value=${this.state.search}
@@ -52,7 +53,7 @@ export default class Calls extends Component {
 				<span class="faint" role="status">${rows.length} of ${book.calls.size}${this.state.past ? ` and ${book.past.length} ended` : ''}</span>
 			</form>
 			${book.connection === 'closed' && notice('warn', 'The console has lost the stream of events, and connects again.')}
-			<${Table} label="Calls" columns=${columns} rows=${rows} id=${row => row.call} height="calc(100vh - 15rem)"
+			<${Table} label="Calls" columns=${columns} rows=${rows} id=${row => row.place} height="calc(100vh - 15rem)"
 				onOpen=${row => go('call', row.call)} empty="There is no call." />
 		</section>`;
 	}

@@ -93,7 +93,7 @@ FILE, also without a running proxy.`,
 	fl.BoolVarP(&interactive, "interactive", "i", false, "fill the terminal: a list of exchanges, calls or sessions, their ladders and messages")
 	fl.DurationVar(&last, "last", 0, "only of this time, such as 5m")
 	fl.StringVar(&q.Device, "device", "", "about a device, as a message writes it or as the rules see it")
-	fl.StringVar(&q.Call, "call", "", "about a call, by its callID")
+	fl.StringVar(&q.Call, "call", "", "about a call, by the callID of clients or of the switch")
 	fl.StringVar(&q.Session, "session", "", "of a client's session")
 	fl.StringVar(&q.Identity, "identity", "", "of clients with this identity")
 	fl.StringVar(&q.Link, "link", "", "of a link")

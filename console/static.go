@@ -5,8 +5,11 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"io/fs"
 	"net/http"
 	"path"
+	"strings"
+	"sync"
 	"time"
 )
 
@@ -22,30 +25,47 @@ var types = map[string]string{
 	".svg": "image/svg+xml", ".png": "image/png", ".json": "application/json",
 }
 
+// asset is a file that the page loads.
+type asset struct {
+	data       []byte
+	media, tag string
+}
+
+// assets returns the files by their names. They are read once: anybody may ask for them.
+var assets = sync.OnceValue(func() map[string]asset {
+	table := map[string]asset{}
+	_ = fs.WalkDir(files, "static", func(name string, entry fs.DirEntry, _ error) error {
+		if entry.IsDir() {
+			return nil
+		}
+		data, _ := files.ReadFile(name) // it is part of the program
+		sum := sha256.Sum256(data)
+		media, known := types[path.Ext(name)]
+		if !known {
+			media = "text/plain; charset=utf-8"
+		}
+		table[strings.TrimPrefix(name, "static/")] = asset{data, media, `"` + hex.EncodeToString(sum[:8]) + `"`}
+		return nil
+	})
+	return table
+})
+
 // serveStatic serves what the page loads. Browsers keep it, and ask each time whether it is still the same.
 func (c *Console) serveStatic(w http.ResponseWriter, r *http.Request) {
-	data, err := files.ReadFile(path.Join("static", r.PathValue("path")))
-	if err != nil {
+	a, known := assets()[r.PathValue("path")]
+	if !known {
 		c.fail(w, r, http.StatusNotFound, "there is no such file")
 		return
 	}
-	sum := sha256.Sum256(data)
 	w.Header().Set("Cache-Control", "no-cache")
-	w.Header().Set("ETag", `"`+hex.EncodeToString(sum[:8])+`"`)
-	serveContent(w, r, r.PathValue("path"), data)
+	w.Header().Set("ETag", a.tag)
+	a.serve(w, r)
 }
 
 // servePage serves the page.
-func servePage(w http.ResponseWriter, r *http.Request) {
-	data, _ := files.ReadFile("static/index.html") // it is part of the program
-	serveContent(w, r, "index.html", data)
-}
+func servePage(w http.ResponseWriter, r *http.Request) { assets()["index.html"].serve(w, r) }
 
-func serveContent(w http.ResponseWriter, r *http.Request, name string, data []byte) {
-	media := types[path.Ext(name)]
-	if media == "" {
-		media = "text/plain; charset=utf-8"
-	}
-	w.Header().Set("Content-Type", media)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+func (a asset) serve(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", a.media)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.data))
 }

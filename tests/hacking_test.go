@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,7 +30,7 @@ func TestNamesInHacking(t *testing.T) {
 		}
 		path = strings.TrimPrefix(path, "../")
 		paths[path], paths[filepath.Base(path)] = true, true
-		if path == "tests/hacking_test.go" || filepath.Ext(path) != ".go" && filepath.Ext(path) != ".txt" {
+		if path == "tests/hacking_test.go" || !slices.Contains([]string{".go", ".js", ".txt"}, filepath.Ext(path)) {
 			return nil
 		}
 		code, err := os.ReadFile("../" + path)
@@ -42,7 +43,7 @@ func TestNamesInHacking(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := regexp.MustCompile("(?s)\n```.*?\n```\n").ReplaceAllString(string(page), "\n")
-	code, file, name := regexp.MustCompile("`([^`\n]+)`"), regexp.MustCompile(`^[\w./-]*/[\w./-]+$|\.(go|md|txt|yaml)$`), regexp.MustCompile(`^[A-Za-z]\w*(\.\w+)*$`)
+	code, file, name := regexp.MustCompile("`([^`\n]+)`"), regexp.MustCompile(`^[\w./-]*/[\w./-]+$|\.(go|js|md|txt|yaml)$`), regexp.MustCompile(`^[A-Za-z]\w*(\.\w+)*$`)
 	names := 0
 	for _, m := range code.FindAllStringSubmatch(text, -1) {
 		shown := strings.TrimPrefix(m[1], "./")

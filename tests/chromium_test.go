@@ -28,7 +28,7 @@ var (
 // tab is a page in Chromium.
 type tab struct {
 	t      *testing.T
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // it is the tab
 	faults *log // exceptions, and what the content policy has refused
 }
 

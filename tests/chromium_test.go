@@ -29,7 +29,7 @@ var (
 type tab struct {
 	t      *testing.T
 	ctx    context.Context //nolint:containedctx // it is the tab
-	faults *log // exceptions, and what the content policy has refused
+	faults *log            // exceptions, and what the content policy has refused
 }
 
 // openPage opens a page in a tab of its own.

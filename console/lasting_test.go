@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/audit"
+	"github.com/tr87proxy/tr87proxy/internal/tokens"
 	"github.com/tr87proxy/tr87proxy/policy"
 )
 
@@ -150,5 +151,37 @@ func TestOctetsAreAudited(t *testing.T) {
 		if got := strings.Count(string(lines), `"service":"`+service+`"`); got != want {
 			t.Errorf("%s: %d lines", service, got)
 		}
+	}
+}
+
+// Who guesses tokens is slowed down, and locks nobody out who shares the address, as all do behind a reverse proxy.
+func TestGuessingTokens(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	file := filepath.Join(t.TempDir(), "tokens")
+	right := tokens.Token{Name: "alice", Scope: tokens.Control, Created: time.Now()}
+	text := right.Make()
+	if err := tokens.Edit(file, func(list []tokens.Token) ([]tokens.Token, error) { return append(list, right), nil }); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if b.env.Tokens, err = tokens.Open(file, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	try := func(token string) int {
+		return b.from("192.0.2.1", http.MethodPost, "/session", `{"token":"`+token+`"}`).Code
+	}
+	wrong := tokens.Token{}
+	guess := wrong.Make()
+	for range guessBurst {
+		if status := try(guess); status != http.StatusUnauthorized {
+			t.Error(status)
+		}
+	}
+	if status := try(guess); status != http.StatusTooManyRequests {
+		t.Error("one may guess on:", status)
+	}
+	if status := try(text); status != http.StatusOK {
+		t.Error("the right token is locked out:", status)
 	}
 }

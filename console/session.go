@@ -122,12 +122,11 @@ func (c *Console) identify(r *http.Request, given *credentials, l *login) *refus
 	if given.Token == "" {
 		proof.Login = &proxy.Login{User: given.Name, Password: given.Password}
 	} else {
-		if !c.guesses.Left(l.addr, time.Now()) {
-			return &refusal{status: http.StatusTooManyRequests, text: "too many wrong tokens from this address; wait, and try again", retry: guessTime, reason: "too many wrong tokens"}
-		}
 		t, err := c.token(given.Token)
-		if err != nil {
-			c.guesses.Allow(l.addr, time.Now())
+		switch {
+		case err != nil && !c.guesses.Allow(l.addr, time.Now()): // the right token still counts: others may share the address
+			return &refusal{status: http.StatusTooManyRequests, text: "too many wrong tokens from this address; wait, and try again", retry: guessTime, reason: "too many wrong tokens"}
+		case err != nil:
 			return &refusal{status: http.StatusUnauthorized, text: err.Error(), who: tokens.IDOf(given.Token), reason: err.Error()}
 		}
 		if t.Scope != tokens.Control {

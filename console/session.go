@@ -140,7 +140,7 @@ func (c *Console) identify(r *http.Request, given *credentials, l *login) *refus
 		f := &refusal{who: who, reason: err.Error()}
 		f.status, f.retry = kind.HTTPStatus(err)
 		f.text = map[int]string{
-			http.StatusForbidden:          "this identity may not administer: no grant names it",
+			http.StatusForbidden:          "this identity may not administer: no grant names it; write one with administer: true",
 			http.StatusTooManyRequests:    "too many wrong passwords: the name is locked at this address",
 			http.StatusServiceUnavailable: "too many passwords to check; try again",
 			http.StatusUnauthorized:       "unknown name or wrong password",

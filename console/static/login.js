@@ -39,7 +39,7 @@ export class Login extends Component {
 				${failure && notice('bad', failure)}
 				<button class="primary" disabled=${running}>${running ? 'Logging in…' : 'Log in'}</button>
 			</form>
-			<p class="note">The identity needs the right <code>administer</code>.</p>
+			<p class="note">A grant in the configuration must give you the right: <code>administer: true</code>.</p>
 		</main>`;
 	}
 }

@@ -11,7 +11,7 @@ const columns = [
 	{key: 'name', title: 'Name', grow: 2, cell: row => html`<span class="cut">${row.name}</span>`},
 	{key: 'state', title: 'State', value: stateOf, cell: row => stateBadge(stateOf(row))},
 	{key: 'calls', title: 'In call with', grow: 2, value: row => row.calls.size, cell: partners},
-	{key: 'kind', title: 'Kind', wide: true},
+	{key: 'kind', title: 'Kind', wide: true, grow: 1.4},
 	{key: 'link', title: 'Link', wide: true},
 	{key: 'monitors', title: 'Monitored by', wide: true, grow: 1.5, cell: row => html`<span class="cut">${row.monitors ?? ''}</span>`},
 ];

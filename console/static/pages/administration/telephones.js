@@ -49,7 +49,7 @@ export class Telephones extends Component {
 
 	render(_, {search}) {
 		const wanted = search.trim().toLowerCase();
-		return html`<p class="note">These telephones exist in the built-in switch only. One that is dialled here is off hook at once.</p>
+		return html`<p class="note">These telephones exist in the built-in switch only. Dial lifts the telephone first.</p>
 			<${Field} label="Search telephones" type="search" value=${search} onInput=${e => this.setState({search: e.target.value})} />
 			<${Live} load=${telephonesOf} every=${1000}>${(phones, {refresh}) => {
 				const fits = phones.filter(p => `${p.device} ${p.name ?? ''}`.toLowerCase().includes(wanted));

@@ -131,7 +131,7 @@ func (c *Console) administer(w http.ResponseWriter, r *http.Request, l *login) {
 		Service: share.Clip(r.Method + " " + r.URL.RequestURI()),
 	}
 	if err := c.parts.Audit.Add(e); err != nil {
-		c.fail(w, r, http.StatusServiceUnavailable, "the audit file cannot be written, so the console changes nothing; the admin socket does")
+		c.fail(w, r, http.StatusServiceUnavailable, "the audit file cannot be written, so the console changes nothing and shows no octets; the admin socket does")
 		return
 	}
 	out := &outcome{ResponseWriter: w, status: http.StatusOK}

@@ -123,7 +123,7 @@ func TestSites(t *testing.T) {
 	}
 }
 
-// The audit file has who has read octets, whether as a capture file or not. What is only polled is not in it.
+// The audit file has who has read octets, whether as a capture file or not; without it nobody does. What is only polled is not in it.
 func TestOctetsAreAudited(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -139,9 +139,13 @@ func TestOctetsAreAudited(t *testing.T) {
 			t.Error(path, w.Code)
 		}
 	}
-	b.Close(t.Context())
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
+	}
+	for path, want := range map[string]int{"/admin/octets": 503, "/admin/pcap": 503, "/admin/status": 200} {
+		if w := b.from("192.0.2.1", http.MethodGet, path, "", "Cookie", cookie); w.Code != want {
+			t.Errorf("%s while nothing can be audited: %d", path, w.Code)
+		}
 	}
 	lines, err := os.ReadFile(file)
 	if err != nil {

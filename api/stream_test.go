@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/eventlog"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
@@ -113,5 +115,39 @@ func TestStreamEnds(t *testing.T) {
 	o.server.Close()
 	if e := next(t, events); e.Type != "end" || e.Reason != errStopping.Error() || !freed() {
 		t.Errorf("%+v; %d users", e, users())
+	}
+}
+
+// A stream of a client that another front has identified says that the client has logged out, not that the proxy stops.
+func TestStreamOfVisitor(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	known, err := o.core.Identify(t.Context(), proxy.Proof{Token: &proxy.Token{Name: "crm", How: "token", Valid: func() bool { return true }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	login, logOut := context.WithCancel(t.Context())
+	v := &kind.Visitor{Identified: known, Front: "console", Valid: func() bool { return login.Err() == nil }}
+	c, err := o.server.open(caller{identified: known, visitor: v}, "127.0.0.1:40000", nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.session.Close(nil)
+	want, err := c.wish(Subscription{Devices: []string{"100"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, conn := net.Pipe()
+	defer client.Close()
+	w := &slowClient{Conn: conn, revoke: logOut} // with the first event
+	l := &lineStream{server: o.server, client: c, conn: w, woken: make(chan struct{}, 1), leaving: login.Done()}
+	want.Wake = l.wake
+	if l.sub, err = o.server.events.recorder.Subscribe(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	l.over = l.sub.Close
+	l.run()
+	if !strings.Contains(w.last, errLeft.Error()) {
+		t.Error(w.last)
 	}
 }

@@ -60,6 +60,9 @@ Without arguments it reads standard input:
 			}
 			packets, err := octetsOf(text)
 			if err != nil {
+				if _, missing := os.Stat(text); missing == nil {
+					err = fmt.Errorf("%w; to read the file of this name, write --file %s", err, text)
+				}
 				return usageError{err}
 			}
 			return showPackets(cmd, packets)

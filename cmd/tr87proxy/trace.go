@@ -252,7 +252,7 @@ func (v *traceView) ladder(r *trace.Record) []string {
 	case r.Kind == trace.State:
 		client = toProxy + column(" link "+r.Name, v.arrow) + "| " + printable(r.Link)
 	case r.Kind == trace.Decision && r.Allowed:
-		client, note = toProxy+" allowed: "+printable(strings.TrimPrefix(note, "allowed ")), ""
+		client, note = toProxy+strings.TrimSuffix(" allowed: "+printable(strings.TrimPrefix(note, "allowed ")), ": "), ""
 	case r.Kind == trace.Decision:
 		client, note = toProxy+" refused: "+printable(note), ""
 	case r.Lane == trace.Client:

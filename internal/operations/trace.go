@@ -81,7 +81,7 @@ func parseTrace(v url.Values) (q TraceQuery, err error) {
 var ErrNoTrace = errors.New("the configuration turns the trace off; write for example trace: {max-mib: 8}, and restart the proxy")
 
 // ErrNoOctets means that the configuration does not have octets kept.
-var ErrNoOctets = errors.New("the configuration has no octets kept; write for example trace: {octets-mib: 8}, and restart the proxy")
+var ErrNoOctets = errors.New("the proxy keeps no octets; write trace: {octets-mib: 8}, for example, in its configuration, and restart it")
 
 // pcap responds with the octets that there are as a capture file. The same query chooses them as for GET /octets.
 func (a *Admin) pcap(w http.ResponseWriter, r *http.Request) {

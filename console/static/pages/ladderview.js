@@ -103,7 +103,8 @@ function lanes(record, groups) {
 function middle(record, groups) {
 	if (record.kind === 'decision') {
 		const changed = translations(groups.get(record.exchange) ?? []).map(([from, to]) => `${from} → ${to}`).join(', ');
-		return [`${summary(record)}: ${(record.reason ?? '').replace(/^allowed /, '')}`, changed].filter(Boolean).join('; ');
+		const why = [summary(record), record.reason?.replace(/^allowed /, '')].filter(Boolean).join(': ');
+		return [why, changed].filter(Boolean).join('; ');
 	}
 	if (record.kind === 'state') return [summary(record), record.peer || record.link, record.reason].filter(Boolean).join(': ');
 	if (record.kind === 'event' && record.lane === 'client') {

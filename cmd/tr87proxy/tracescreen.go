@@ -320,7 +320,7 @@ func (s *traceScreen) shown() []painted {
 	g := s.group()
 	room := max(1, s.height/2-2)
 	s.ladder.move(len(g.records), room)
-	lines := s.head(fmt.Sprintf("%d records", len(g.records)), "Esc back  p pause  w save  q quit")
+	lines := s.head(fmt.Sprintf("records: %d", len(g.records)), "Esc back  p pause  w save  q quit")
 	view := &traceView{arrow: max(narrowArrow, min(wideArrow, (s.width-2-timeColumn-clientColumn-linkColumn)/2))}
 	for i := s.ladder.top; i < min(len(g.records), s.ladder.top+room); i++ {
 		lines = append(lines, marked(view.ladder(g.records[i])[0], recordColour(g.records[i]), i == s.ladder.at))

@@ -7,10 +7,10 @@ import {go, stateBadge} from './parts.js';
 export const title = 'Devices';
 
 const columns = [
-	{key: 'device', title: 'Device', cell: row => html`<strong class="cut">${row.device}</strong>`},
-	{key: 'name', title: 'Name', grow: 2, cell: row => html`<span class="cut">${row.name}</span>`},
-	{key: 'state', title: 'State', value: stateOf, cell: row => stateBadge(stateOf(row))},
-	{key: 'calls', title: 'In call with', grow: 2, value: row => row.calls.size, cell: partners},
+	{key: 'device', title: 'Device', grow: 1.4, cell: row => html`<strong class="cut">${row.device}</strong>`},
+	{key: 'name', title: 'Name', grow: 1.6, cell: row => html`<span class="cut">${row.name}</span>`},
+	{key: 'state', title: 'State', grow: 1.2, value: stateOf, cell: row => stateBadge(stateOf(row))},
+	{key: 'calls', title: 'In call with', grow: 1.8, value: row => row.calls.size, cell: partners},
 	{key: 'kind', title: 'Kind', wide: true, grow: 1.4},
 	{key: 'link', title: 'Link', wide: true},
 	{key: 'monitors', title: 'Monitored by', wide: true, grow: 1.5, cell: row => html`<span class="cut">${row.monitors ?? ''}</span>`},

@@ -52,8 +52,8 @@ export class Rights extends Component {
 
 	render(_, {identities, verdicts, named, destination, failure}) {
 		return html`<form class="form" onSubmit=${this.explain}>
-				<${Field} label="Identity" placeholder="such as crm or sip:alice@contoso.com" value=${named} onInput=${event => this.setState({named: event.target.value})} />
-				<${Field} label="Calls to" placeholder="a number; else another device" value=${destination} onInput=${event => this.setState({destination: event.target.value})} />
+				<${Field} label="Identity" hint="such as crm or sip:alice@contoso.com" value=${named} onInput=${event => this.setState({named: event.target.value})} />
+				<${Field} label="Calls to" hint="a number; empty: another device" value=${destination} onInput=${event => this.setState({destination: event.target.value})} />
 				<div class="row"><button type="submit" disabled=${!named.trim() && !identities.length}>Explain</button></div>
 			</form>
 			${failure && notice('bad', failure)}

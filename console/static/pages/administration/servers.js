@@ -15,7 +15,7 @@ async function change(server, refresh) {
 }
 
 const columns = refresh => [
-	{key: 'name', title: 'Name', grow: 1.2},
+	{key: 'name', title: 'Name', grow: 1.5},
 	{key: 'protocol', title: 'Protocol', value: s => `${s.protocol}/${s.transport}`, wide: true},
 	{key: 'address', title: 'Address', grow: 1.8, wide: true},
 	{key: 'serves', title: 'State', grow: 1.4, value: s => s.serves ? 'listens' : s.failure || 'stopped',

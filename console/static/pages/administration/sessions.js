@@ -17,10 +17,10 @@ const columns = refresh => [
 	{key: 'identity', title: 'Identity', grow: 1.5},
 	{key: 'peer', title: 'Peer', grow: 1.6, wide: true},
 	{key: 'line', title: 'Line', wide: true},
-	{key: 'since', title: 'Open for', cell: s => html`<span title=${dateTime(s.since)}>${age(s.since)}</span>`},
+	{key: 'since', title: 'Open for', grow: 1.2, cell: s => html`<span title=${dateTime(s.since)}>${age(s.since)}</span>`},
 	{key: 'monitors', title: 'Monitors', end: true, grow: .8, wide: true},
 	{key: 'queue', title: 'Queue', end: true, grow: .7, wide: true},
-	{key: 'end', title: 'Action', fixed: true, grow: .8,
+	{key: 'end', title: 'Action', fixed: true,
 		cell: s => html`<${Action} class="danger" aria-label=${`End the session of ${s.identity} from ${s.peer}`} onClick=${() => end(s, refresh)}>End<//>`},
 ];
 

@@ -14,7 +14,7 @@ async function end(session, refresh) {
 }
 
 const columns = refresh => [
-	{key: 'identity', title: 'Identity', grow: 1.5},
+	{key: 'identity', title: 'Identity', grow: 1.8},
 	{key: 'peer', title: 'Peer', grow: 1.6, wide: true},
 	{key: 'line', title: 'Line', wide: true},
 	{key: 'since', title: 'Open for', grow: 1.2, cell: s => html`<span title=${dateTime(s.since)}>${age(s.since)}</span>`},

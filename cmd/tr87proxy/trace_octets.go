@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"strings"
@@ -69,6 +70,10 @@ func octetCount(n int) string {
 
 // capture writes what the trace has to a capture file; - is standard output.
 func (v *traceView) capture(ctx context.Context, socket *adminSocket, q operations.TraceQuery, file string) (err error) {
+	none := operations.TraceQuery{Octets: true, After: math.MaxUint64}
+	if err := socket.ask(ctx, http.MethodGet, none.Path(), &trace.Answer{}); err != nil { // before there is a file
+		return err
+	}
 	to := v.out
 	if file != "-" {
 		f, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)

@@ -57,7 +57,7 @@ class Page extends Component {
 			const module = await load(name);
 			if (name !== this.props.name) return;
 			document.title = module.title + ' · tr87proxy';
-			this.setState({module}, () => this.props.focus && this.heading.current?.focus());
+			this.setState({module, of: name}, () => this.props.focus && this.heading.current?.focus());
 		} catch (failure) {
 			console.error(failure);
 			if (name === this.props.name) this.setState({failure: 'This page could not be loaded. Is the proxy still there?'});
@@ -69,9 +69,9 @@ class Page extends Component {
 		this.setState({failure: 'This page has failed: ' + failure.message});
 	}
 
-	render({name, route}, {module, failure}) {
+	render({name, route}, {module, of, failure}) {
 		if (failure) return html`<h1>${textOf(name)}</h1>${notice('bad', failure)}`;
-		if (!module) return html`<p class="loading" aria-busy="true">Loading…</p>`;
+		if (!module || of !== name) return html`<p class="loading" aria-busy="true">Loading…</p>`;
 		return html`<h1 tabindex="-1" ref=${this.heading}>${module.title}</h1><${module.default} key=${name} route=${route} />`;
 	}
 }

@@ -169,7 +169,7 @@ func TestFaults(t *testing.T) {
 		{good + "links: [{name: pbx, type: csta-asn1, dialect: hipath, addresses: [a], devices: [\"*\"], edition: 4}]", "x:6: links[0].edition: is not for type csta-asn1"},
 		{good + "links: [{name: pbx, addresses: [a], devices: [\"*\"], manager: a}]", "x:6: links[0].manager: is for type ctserver only"},
 		{good + "links: [{name: pbx, type: tin, addresses: [a], devices: [\"*\"]}]", "x:6: links[0].type: is \"tin\"; write one of: csta-xml, csta-asn1, freeswitch, ctserver, phones"},
-		{good + "links: [{name: pbx, type: tin, adresses: [a], devices: [\"*\"]}]", "x:6: links[0].adresses: unknown key"},
+		{good + "links: [{name: pbx, type: tin, adresses: [a], devices: [\"*\"]}]", "x:6: links[0].type: is \"tin\"; write one of: csta-xml"},
 		{good + "links: [{name: pbx, adresses: [a], devices: [\"*\"]}]", "x:6: links[0].adresses: unknown key; did you mean addresses?"},
 		{good + "links:\n- {name: pbx, addresses: [a], devices: [\"*\"]}\n- name: fs\n  session: {password: x, duration: 1h}\n  type: freeswitch", "x:9: links[1].session.duration: is not for type freeswitch"},
 		{good + "links: [{name: t, type: phones, addresses: [a]}]", "x:6: links[0].addresses: is not for type phones: telephones come to listen"},

@@ -63,7 +63,7 @@ func (d *document) link(n *yaml.Node, l *Link, path string) {
 	}
 }
 
-// foreign reports whether an unknown key of an entry of links is a key of another kind, and adds it to the entry.
+// foreign reports whether an unknown key of an entry of links may be a key of another kind, and adds it to the entry.
 func (d *document) foreign(path string) bool {
 	for at := parent(path); at != ""; at = parent(at) {
 		entry := d.links[at]
@@ -71,7 +71,7 @@ func (d *document) foreign(path string) bool {
 			continue
 		}
 		key := path[len(at)+1:]
-		if len(d.kindsWith(key)) == 0 {
+		if entry.kind != nil && len(d.kindsWith(key)) == 0 { // of an unknown type any key may be right: the type is the fault
 			return false
 		}
 		entry.foreign = append(entry.foreign, key)

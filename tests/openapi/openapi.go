@@ -187,7 +187,7 @@ func (t *Transport) document(ctx context.Context, u *url.URL) (*Document, error)
 	if err != nil {
 		return nil, err
 	}
-	d, err := Read(data)
+	d, err := Read(bytes.ReplaceAll(data, []byte(server), []byte("http://server"))) // the same for all servers
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/tr87proxy/tr87proxy/tests/recordings"
+	"github.com/tr87proxy/tr87proxy/tests/tap"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -236,10 +237,10 @@ func beforeSwitch(t *testing.T, kind, dialect string, written func(id string, ca
 	if dialect == "" {
 		port = back.xmlPort
 	}
-	sent := &reading{}
+	sent := &tap.Tap{}
 	s := newStage(t, fmt.Sprintf(`links:
 - {name: back, type: %s, addresses: ["%s"], devices: ["1000", "1001", "1002", "1009", "2001"]}
-`, kind, sent.between(t, port)), "1000", "1009", "1001", "2001", "1001", "2001")
+`, kind, tapped(t, sent, port)), "1000", "1009", "1001", "2001", "1001", "2001")
 	s.linked("back")
 	s.far = direct
 	s.watch()
@@ -248,25 +249,25 @@ func beforeSwitch(t *testing.T, kind, dialect string, written func(id string, ca
 		s.grants = carriedOutInASN1
 	}
 	names := []string{written("1001", false), written("2001", false), written(direct.calls("1001")[0].CallID, true)}
-	s.wire = func() error { return sent.has(names...) }
+	s.wire = func() error { return heardBy(sent, names...) }
 	s.call = s.inCall
 	s.call()
 	s.end = func() { s.farEnd(back, file, direct, false) }
 	return s
 }
 
-// between keeps what is sent to a port, and returns the address to send it to.
-func (r *reading) between(t *testing.T, port int) string {
+// tapped keeps what is sent to a port, and returns the address to send it to.
+func tapped(t *testing.T, to *tap.Tap, port int) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var ended sync.WaitGroup
 	t.Cleanup(func() { cancel(); ended.Wait() })
-	return r.tap(t, ctx, &ended, fmt.Sprintf("127.0.0.1:%d", port))
+	return to.Before(ctx, t, &ended, fmt.Sprintf("127.0.0.1:%d", port))
 }
 
-// has looks for names in what was sent since it has looked last; without names, for anything.
-func (r *reading) has(names ...string) error {
-	sent := r.take()
+// heardBy looks in what a tap has for names in what was sent since it has looked last; without names, for anything.
+func heardBy(to *tap.Tap, names ...string) error {
+	sent := to.Take()
 	if len(names) == 0 && len(sent) > 0 {
 		return fmt.Errorf("%q", sent)
 	}
@@ -305,7 +306,7 @@ func beforeDesks(t *testing.T) *stage {
 func beforeCard(t *testing.T) *stage {
 	t.Helper()
 	_, at := simulator(t, "ctserver", 5)
-	alice, bob := &reading{}, &reading{}
+	alice, bob := &tap.Tap{}, &tap.Tap{}
 	s := newStage(t, fmt.Sprintf(`links:
 - name: cards
   type: ctserver
@@ -318,7 +319,7 @@ func beforeCard(t *testing.T) *stage {
   answer-time: 1h
   caller-id-time: 500ms
   ring-time: 3s
-`, alice.between(t, at[0]), bob.between(t, at[1]), at[2], at[3]), "203", "103", "201", "202", "201", "202")
+`, tapped(t, alice, at[0]), tapped(t, bob, at[1]), at[2], at[3]), "203", "103", "201", "202", "201", "202")
 	s.linked("cards")
 	talk := &cardTalk{xmlClient: s.xml(), watched: map[string]string{}}
 	for _, device := range []string{"201", "202", "203", "204"} {
@@ -329,7 +330,7 @@ func beforeCard(t *testing.T) *stage {
 	s.words["own"], s.words["held"] = own.CallID, own.CallID
 	s.watch()
 	s.noteForeign()
-	s.wire = func() error { return errors.Join(alice.has(), bob.has()) }
+	s.wire = func() error { return errors.Join(heardBy(alice), heardBy(bob)) }
 	return s
 }
 
@@ -349,7 +350,7 @@ func beforeFake(t *testing.T) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	given := &reading{}
+	given := &tap.Tap{}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -374,7 +375,7 @@ func beforeFake(t *testing.T) *stage {
 	s.words["own"] = s.overseer.calls("1000")[0].CallID
 	s.words["held"] = s.words["own"]
 	s.call = func() {} // it stands, for nothing becomes of commands
-	s.wire = func() error { return given.has(aliceChannel, bobChannel, "1001", "2001") }
+	s.wire = func() error { return heardBy(given, aliceChannel, bobChannel, "1001", "2001") }
 	return s
 }
 

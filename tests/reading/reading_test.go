@@ -1,4 +1,5 @@
-package tests
+// Package reading compares what a switch got with what policy was asked about, as other readers of XML and BER see it.
+package reading
 
 import (
 	"bytes"
@@ -19,10 +20,12 @@ import (
 	ber "github.com/go-asn1-ber/asn1-ber"
 
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/tests/samples"
+	"github.com/tr87proxy/tr87proxy/tests/tap"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/asn1"
 	asn1front "github.com/tr87proxy/tr87proxy/wire/asn1/front"
@@ -50,8 +53,7 @@ type reading struct {
 	own     string // the client's call, as clients see it
 	foreign string // the others' call, as clients see it
 
-	mu   sync.Mutex
-	sent bytes.Buffer
+	tap.Tap
 }
 
 // readings are one proxy for each wire protocol, before the same switch.
@@ -79,7 +81,7 @@ func newReadings(tb testing.TB) *readings {
 	far := proxy.New(proxy.Config{Policy: &policy.Policy{Demo: true}, Numbers: &policy.Numbers{Extensions: sw.Has}})
 	far.AddLink("switch", sw, sw.Has)
 	run(far)
-	wait, stop := context.WithTimeout(ctx, patience)
+	wait, stop := context.WithTimeout(ctx, wait.Limit)
 	defer stop()
 	if err := far.Await(wait, "switch"); err != nil {
 		tb.Fatal(err)
@@ -103,7 +105,7 @@ func newReadings(tb testing.TB) *readings {
 				policy.Grant{Who: "others", Control: []string{foreignDevice, foreignPartner}}),
 			Numbers: &policy.Numbers{Extensions: sw.Has},
 		})
-		p.AddLink(name, link(r.tap(tb, ctx, &ended, address)), sw.Has)
+		p.AddLink(name, link(r.Before(ctx, tb, &ended, address)), sw.Has)
 		run(p)
 		if err := p.Await(wait, name); err != nil {
 			tb.Fatal(name, err)
@@ -154,45 +156,6 @@ func newReadings(tb testing.TB) *readings {
 
 func encoded(request any) *uacsta.Message { return uacsta.Encode(request, uacsta.Edition3) }
 
-// tap passes connections on to an address, and keeps what is sent there.
-func (r *reading) tap(tb testing.TB, ctx context.Context, ended *sync.WaitGroup, address string) string {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	ended.Go(func() { <-ctx.Done(); _ = l.Close() })
-	ended.Go(func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", address)
-			if err != nil {
-				return
-			}
-			ended.Go(func() { _, _ = io.Copy(client, server); _ = client.Close() })
-			ended.Go(func() { _, _ = io.Copy(io.MultiWriter(r, server), client); _ = server.Close() })
-		}
-	})
-	return l.Addr().String()
-}
-
-func (r *reading) Write(data []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.sent.Write(data)
-}
-
-func (r *reading) take() []byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	sent := bytes.Clone(r.sent.Bytes())
-	r.sent.Reset()
-	return sent
-}
-
 // carry has a session carry a request, and returns its answer.
 func carry(tb testing.TB, s *proxy.Session, m *uacsta.Message) *uacsta.Message {
 	tb.Helper()
@@ -201,7 +164,7 @@ func carry(tb testing.TB, s *proxy.Session, m *uacsta.Message) *uacsta.Message {
 	select {
 	case res := <-answer:
 		return res
-	case <-time.After(patience):
+	case <-time.After(wait.Limit):
 		tb.Fatal("no answer to ", m)
 		return nil
 	}
@@ -211,7 +174,7 @@ func carry(tb testing.TB, s *proxy.Session, m *uacsta.Message) *uacsta.Message {
 func (r *reading) document(tb testing.TB, document string) {
 	tb.Helper()
 	r.own = carry(tb, r.session, encoded(uacsta.MakeCall{CallingDevice: uacsta.Dev(ownDevice), CalledDirectoryNumber: uacsta.Dev(ownDestination)})).Text("callingDevice/callID")
-	r.take()
+	r.Take()
 	m, err := uacsta.Parse([]byte(strings.NewReplacer("@own@", r.own, "@foreign@", r.foreign).Replace(document)))
 	if err == nil {
 		carry(tb, r.session, m)
@@ -392,13 +355,13 @@ func FuzzOneReading(f *testing.F) {
 			return
 		}
 		rs.xml.document(t, document)
-		sent := rs.xml.take()
+		sent := rs.xml.Take()
 		rs.xml.clear(t)
 		if err := rs.foreignInXML(sent); err != nil {
 			t.Fatalf("%v\nof %s", err, document)
 		}
 		rs.ber.document(t, document)
-		sent = rs.ber.take()
+		sent = rs.ber.Take()
 		rs.ber.clear(t)
 		if err := rs.foreignInBER(sent, dataOf(document)); err != nil {
 			t.Fatalf("%v\nof %s", err, document)

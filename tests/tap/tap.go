@@ -20,7 +20,7 @@ type Tap struct {
 // goroutines are those of ended.
 func (t *Tap) Before(ctx context.Context, tb testing.TB, ended *sync.WaitGroup, address string) string {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func (t *Tap) Before(ctx context.Context, tb testing.TB, ended *sync.WaitGroup, 
 			if err != nil {
 				return
 			}
-			server, err := net.Dial("tcp", address)
+			server, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 			if err != nil {
 				return
 			}

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -58,11 +57,7 @@ func (f *Settings) check(s *config.Section) {
 // could read passwords and tokens.
 func (f *Settings) Warnings() []string {
 	list := config.Bound(name+".max-connections", f.MaxPeer, f.MaxConnections, kind.DefaultBounds.MaxPeer)
-	for i, l := range f.Listen {
-		if host, _, err := net.SplitHostPort(l.Address); err == nil && l.Transport == "tcp" && !config.Loopback(host) {
-			list = append(list, fmt.Sprintf("%s.listen[%d].transport: tcp at %s: everybody on the way can read passwords and tokens; write tls, or an address of this machine behind a reverse proxy", name, i, l.Address))
-		}
-	}
+	list = append(list, config.Overheard(name+".listen", f.Listen, "read passwords and tokens")...)
 	list = append(list, config.NoFolder(name+".events.file", f.Events.File)...)
 	for i, c := range f.Connect {
 		if _, err := kind.Secret("", c.TokenFile); err != nil {

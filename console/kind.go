@@ -2,8 +2,6 @@ package console
 
 import (
 	"context"
-	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -46,11 +44,7 @@ func (s *Settings) check(section *config.Section) {
 // Warnings reports a bound that another one makes ineffective, and listeners on which others could read passwords.
 func (s *Settings) Warnings() []string {
 	list := config.Bound(name+".max-connections", s.MaxPeer, s.MaxConnections, 100)
-	for i, l := range s.Listen {
-		if host, _, err := net.SplitHostPort(l.Address); err == nil && l.Transport == "tcp" && !config.Loopback(host) {
-			list = append(list, fmt.Sprintf("%s.listen[%d].transport: tcp at %s: everybody on the way can read passwords and take over logins of administrators; write tls, or an address of this machine behind a reverse proxy", name, i, l.Address))
-		}
-	}
+	list = append(list, config.Overheard(name+".listen", s.Listen, "read passwords and take over logins of administrators")...)
 	return list
 }
 

@@ -219,6 +219,12 @@ func decodePacket(p []byte) (list []decoded, err error) {
 	if len(p) == 0 {
 		return list, nil
 	}
+	described, err := describedIn(p)
+	return append(list, described...), err
+}
+
+// describedIn returns the PDUs of CSTA in ASN.1 before the first one that cannot be read, and an error for that one.
+func describedIn(p []byte) (list []decoded, err error) {
 	described, err := asn1.Describe(p)
 	for _, d := range described {
 		list = append(list, decoded{What: fmt.Sprintf("%s, %s", d.Phase, d.What), Text: d.XML, Notes: d.Notes})

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net/netip"
 	"strings"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/capture"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/uacsta"
-	"github.com/tr87proxy/tr87proxy/wire/asn1"
 )
 
 // decodeCapture shows the messages in a capture file, with time and direction.
@@ -209,10 +207,7 @@ func readASN1(octets []byte) (list []decoded, rest []byte, whole bool) {
 	case end > len(octets):
 		return nil, nil, false
 	default:
-		described, err := asn1.Describe(octets[:end])
-		for _, d := range described {
-			list = append(list, decoded{What: fmt.Sprintf("%s, %s", d.Phase, d.What), Text: d.XML, Notes: d.Notes})
-		}
+		list, err := describedIn(octets[:end])
 		if err != nil && length > 8192 { // more likely another protocol
 			return nil, nil, true
 		}

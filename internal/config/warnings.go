@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,6 +105,17 @@ func Bound(key string, peer, all, standard int) []string {
 	return []string{fmt.Sprintf("%s-per-peer: %d is more than %s, which is %d: one peer can use up the limit for all", key, peer, key, all)}
 }
 
+// Overheard returns warnings about listeners that others can reach without TLS. harm says what can be done then: read passwords.
+func Overheard(key string, listen []Listener, harm string) []string {
+	var list []string
+	for i, l := range listen {
+		if host, _, err := net.SplitHostPort(l.Address); err == nil && l.Transport == "tcp" && !Loopback(host) {
+			list = append(list, fmt.Sprintf("%s[%d].transport: tcp at %s: everybody on the way can %s; write tls, or an address of this machine behind a reverse proxy", key, i, l.Address, harm))
+		}
+	}
+	return list
+}
+
 // limitWarnings returns warnings about limits that have no effect because of others.
 func (c *Config) limitWarnings() []string {
 	var list []string
@@ -116,7 +128,7 @@ func (c *Config) limitWarnings() []string {
 // fileWarnings returns warnings about files that the proxy cannot create, or that too many or too few users may write.
 func (c *Config) fileWarnings() []string {
 	var list []string
-	for key, file := range map[string]string{"audit.file": c.Audit.File, "admin.socket": c.Admin.Socket, "telephones.state": c.Telephones.State} {
+	for key, file := range map[string]string{"audit.file": c.Audit.File, "admin.socket": c.Admin.Socket, "telephones.state": c.Telephones.State, "trace.file": c.Trace.File} {
 		list = append(list, NoFolder(key, file)...)
 	}
 	if info, err := os.Stat(c.Audit.File); err == nil && !info.Mode().IsRegular() {

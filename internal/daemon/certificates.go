@@ -13,22 +13,31 @@ const (
 	warnEvery = 12 * time.Hour
 )
 
-// certificates returns when the certificates of listeners and links expire.
-func (n *Node) certificates() []tls.Expiry {
-	var list []tls.Expiry
+// eachCertificate calls each with the certificates of listeners and links: whose they are, and when they expire.
+func (n *Node) eachCertificate(each func(of string, e tls.Expiry)) {
+	all := func(of string, f *tls.Files) {
+		for _, e := range f.Expiries() {
+			each(of, e)
+		}
+	}
 	n.serversMu.Lock()
 	for _, s := range n.servers {
 		if s.cfg.Transport == "tls" || s.cfg.Transport == "dtls" {
 			f := kind.ServerFiles(&s.cfg, n.log)
-			list = append(list, f.Expiries()...)
+			all(s.cfg.Name, &f)
 		}
 	}
 	n.serversMu.Unlock()
 	for _, l := range *n.linkConfigs.Load() {
 		for _, f := range kind.CertificateFiles(l.Settings, n.log) {
-			list = append(list, f.Expiries()...)
+			all("link "+l.Name, &f)
 		}
 	}
+}
+
+// certificates returns when the certificates of listeners and links expire.
+func (n *Node) certificates() (list []tls.Expiry) {
+	n.eachCertificate(func(_ string, e tls.Expiry) { list = append(list, e) })
 	return list
 }
 

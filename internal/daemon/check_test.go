@@ -35,6 +35,7 @@ grants: [{who: crm, control: ["100"]}]
 switch: {extensions: [{number: "100", sip: {password: "0123456789ab"}}]}
 telephones: {listen: [{transport: udp, address: "127.0.0.1:0"}], state: %[1]s/state.db}
 audit: {file: %[1]s/audit.log}
+trace: {file: %[1]s/trace.json}
 admin: {socket: %[1]s/admin.sock}
 api: {events: {file: %[1]s/events.db}, webhooks: [{name: crm, url: "https://crm.contoso.com/"}]}
 numbers: {examples: [{written: "100", canonical: "100"}]}

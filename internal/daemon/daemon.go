@@ -131,12 +131,6 @@ func assemble(cfg *config.Config, o Options, readOnly bool) (*Node, error) {
 		return nil, err
 	}
 	n.homer = homer
-	if cfg.Trace.File != "" {
-		n.traced, err = trace.OpenFile(trace.FileConfig{Path: cfg.Trace.File, Size: int64(cfg.Trace.FileMiB) << 20, Keep: cfg.Trace.Keep, Trace: n.trace, Log: log})
-		if err != nil {
-			return nil, atKey(cfg, "trace.file", err)
-		}
-	}
 	devices, err := switchConfig(&cfg.Switch)
 	if err != nil {
 		return nil, err
@@ -254,7 +248,11 @@ func (n *Node) Run(ctx context.Context) error {
 		default: // an earlier failure stops the proxy already
 		}
 	}
+	if err := n.openTraced(); err != nil {
+		return err
+	}
 	if err := n.openAudit(); err != nil {
+		n.traced.Close()
 		return err
 	}
 	var group sync.WaitGroup
@@ -295,6 +293,20 @@ func (n *Node) Run(ctx context.Context) error {
 	err = errors.Join(err, n.closeAudit())
 	n.log.Info("stopped")
 	return err
+}
+
+// openTraced opens the file of the trace, if one is configured.
+func (n *Node) openTraced() error {
+	c := n.cfg.Trace
+	if c.File == "" {
+		return nil
+	}
+	file, err := trace.OpenFile(trace.FileConfig{Path: c.File, Size: int64(c.FileMiB) << 20, Keep: c.Keep, Trace: n.trace, Log: n.log})
+	if err != nil {
+		return atKey(n.cfg, "trace.file", err)
+	}
+	n.traced = file
+	return nil
 }
 
 // startServers opens every listener, except those that a reload has opened already.

@@ -6,7 +6,6 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
 	"github.com/tr87proxy/tr87proxy/internal/config"
-	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/tls"
 )
@@ -94,23 +93,6 @@ func memory() uint64 {
 // certificatesByName returns the certificates of listeners and links.
 func (n *Node) certificatesByName() []Certificate {
 	list := []Certificate{}
-	add := func(of string, f *tls.Files) {
-		for _, e := range f.Expiries() {
-			list = append(list, Certificate{of, e.File, e.At})
-		}
-	}
-	n.serversMu.Lock()
-	for _, s := range n.servers {
-		if s.cfg.Transport == "tls" || s.cfg.Transport == "dtls" {
-			f := kind.ServerFiles(&s.cfg, n.log)
-			add(s.cfg.Name, &f)
-		}
-	}
-	n.serversMu.Unlock()
-	for _, l := range *n.linkConfigs.Load() {
-		for _, f := range kind.CertificateFiles(l.Settings, n.log) {
-			add("link "+l.Name, &f)
-		}
-	}
+	n.eachCertificate(func(of string, e tls.Expiry) { list = append(list, Certificate{of, e.File, e.At}) })
 	return list
 }
